@@ -1,0 +1,2 @@
+/* The package-configuration flags of libfuse3; everything else is in the CFuse target. */
+#pragma once

@@ -1,0 +1,1 @@
+@main struct Waysfs { static func main() {} }
