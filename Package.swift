@@ -45,7 +45,7 @@ let package = Package(
     .target(name: "CFuse", dependencies: ["CLibFuse3"]),
 
     // The layers, lowest first.
-    layer("Basics", [system]),
+    layer("Basics", [system, deque]),
     layer("ObjectStore", ["Basics"]),
     layer("HTTPTransport", ["Basics", "CCurl", log]),
     layer("S3", ["Basics", "ObjectStore", "HTTPTransport", "COpenSSL", "CExpat", log]),
