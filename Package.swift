@@ -67,9 +67,13 @@ let package = Package(
       name: "waysfs-sandbox", dependencies: ["Basics", arguments, flyingFox, system], swiftSettings: strict),
 
     tests("Basics"),
-    tests("ObjectStore", ["Basics"]),
+    // The checks that every ObjectStore must pass, shared by the tests of all implementations.
+    .target(
+      name: "ObjectStoreConformance", dependencies: ["Basics", "ObjectStore"], path: "Tests/ObjectStoreConformance",
+      swiftSettings: strict),
+    tests("ObjectStore", ["Basics", "ObjectStoreConformance"]),
     tests("HTTPTransport", ["Basics", flyingSocks, system]),
-    tests("S3", ["Basics", "ObjectStore", "HTTPTransport", flyingSocks, log]),
+    tests("S3", ["Basics", "ObjectStore", "ObjectStoreConformance", "HTTPTransport", flyingSocks, log]),
     tests("WAYSCloud", ["Basics", "HTTPTransport", flyingSocks]),
     tests("BlockCache", ["Basics", "ObjectStore"]),
     tests("ReadPath", ["Basics", "ObjectStore", "BlockCache"]),
