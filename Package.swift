@@ -64,7 +64,8 @@ let package = Package(
         "Filesystem", "FuseSession", arguments, log, system,
       ], swiftSettings: strict),
     .executableTarget(
-      name: "waysfs-sandbox", dependencies: ["Basics", arguments, flyingFox, system], swiftSettings: strict),
+      name: "waysfs-sandbox", dependencies: ["Basics", arguments, flyingFox, flyingSocks, system], swiftSettings: strict
+    ),
 
     tests("Basics"),
     tests("ObjectStore", ["Basics"]),
@@ -77,6 +78,7 @@ let package = Package(
     tests("Filesystem", ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", system, log]),
     tests("FuseSession", ["Basics", "Filesystem", "CFuse", system, log]),
     .testTarget(name: "waysfsTests", dependencies: ["waysfs", "Basics"], swiftSettings: strict),
+    .testTarget(name: "SandboxTests", dependencies: ["waysfs-sandbox", system], swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )
