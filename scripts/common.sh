@@ -14,6 +14,12 @@ die() {
   exit 1
 }
 
+# Becomes a server: to be called with & behind. It gets SIGTERM when this script ends, however that comes, and
+# Ctrl-C on the terminal does not reach it: the script stops it in its turn.
+become_server() {
+  exec setpriv --pdeathsig TERM setsid "$@"
+}
+
 # Asks a process to stop, waits up to ten seconds, then kills it; does nothing when it is gone.
 stop_process() {
   local pid=$1 tick

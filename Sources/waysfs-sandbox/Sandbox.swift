@@ -84,7 +84,8 @@ struct Sandbox: ParsableCommand {
     try announce(
       EnvironmentText(variables: [
         ("AWS_ACCESS_KEY_ID", credentials.accessKeyId), ("AWS_SECRET_ACCESS_KEY", credentials.secretAccessKey),
-        ("WAYSFS_ENDPOINT", endpoint), ("WAYSCLOUD_API_KEY", state.apiKey),
+        ("WAYSFS_ENDPOINT", endpoint), ("AWS_ENDPOINT_URL_S3", endpoint), ("AWS_REGION", credentials.region),
+        ("WAYSCLOUD_API_KEY", state.apiKey),
         ("WAYSCLOUD_API_URL", "http://127.0.0.1:\(port)"),
       ]), bucket: buckets.first ?? "demo")
     defer { if let envFile { unlink(envFile) } }
