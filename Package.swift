@@ -46,7 +46,7 @@ let package = Package(
     .target(name: "CLinux"),
 
     // The layers, lowest first.
-    layer("Basics", [system]),
+    layer("Basics", [system, deque]),
     layer("ObjectStore", ["Basics"]),
     layer("HTTPTransport", ["Basics", "CCurl", log]),
     layer("S3", ["Basics", "ObjectStore", "HTTPTransport", "COpenSSL", "CExpat", log]),
