@@ -77,7 +77,8 @@ let package = Package(
     tests("WritePath", ["Basics", "ObjectStore", system, log]),
     tests("Filesystem", ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", system, log]),
     tests("FuseSession", ["Basics", "Filesystem", "CFuse", system, log]),
-    .testTarget(name: "waysfsTests", dependencies: ["waysfs", "Basics", "ObjectStore", log, arguments], swiftSettings: strict),
+    .testTarget(
+      name: "waysfsTests", dependencies: ["waysfs", "Basics", "ObjectStore", log, arguments], swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

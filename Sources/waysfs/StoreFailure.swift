@@ -13,47 +13,53 @@ extension Failure {
     case .invalidCredentials:
       self.init(
         "\(server) does not accept the key pair\(Self.quoted(error))",
-        remedy: "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile, and that they belong to this server")
+        remedy: "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile, and that they belong to this server"
+      )
     case .accessDenied:
       self.init(
         "the key pair may not use the bucket\(Self.quoted(error))",
         remedy: "Ask the bucket's owner for access, or use the key pair of the account that owns it")
     case .wrongRegion:
       self.init(
-        "the bucket is in another region than '\(settings.region)': \(error.message)",
+        "the bucket is in another region than '\(settings.region)': \(Self.words(error))",
         remedy: "Give the right one with --region")
     case .connectionFailed:
       self.init(
-        "\(server) cannot be reached: \(error.message)",
+        "\(server) cannot be reached: \(Self.words(error))",
         remedy: "Check the network and the address given with --endpoint")
     case .timedOut:
       self.init(
-        "\(server) does not answer: \(error.message)",
+        "\(server) does not answer: \(Self.words(error))",
         remedy: "Check the network and the address given with --endpoint")
     case .tlsFailed:
       self.init(
-        "no secure connection to \(server): \(error.message)",
+        "no secure connection to \(server): \(Self.words(error))",
         remedy: "For a server with a certificate of your own authority give its file with --ca-file")
     case .corruptResponse:
       self.init(
-        "\(server) does not answer like an S3 server: \(error.message)",
+        "\(server) does not answer like an S3 server: \(Self.words(error))",
         remedy: "Check the address given with --endpoint")
     case .throttled, .serverError:
-      self.init("\(server) has trouble: \(error.message)\(Self.status(error))", remedy: "Try again later")
+      self.init("\(server) has trouble: \(Self.words(error))\(Self.status(error))", remedy: "Try again later")
     case .cancelled:
       self.init("interrupted")
     case .invalidRequest, .unsupported:
       self.init(
-        "\(server) refused the request: \(error.message)\(Self.status(error))",
+        "\(server) refused the request: \(Self.words(error))\(Self.status(error))",
         remedy: "Check --endpoint, --region and --path-style or --virtual-host")
     case .noSuchUpload, .preconditionFailed, .conflict, .nameTooLong, .invalidSize, .invalidRange, .localReadFailed:
       // No answer to "is the bucket there?"; shown as it is rather than explained wrongly.
-      self.init("\(server) gave an unexpected answer: \(error.message)\(Self.status(error))")
+      self.init("\(server) gave an unexpected answer: \(Self.words(error))\(Self.status(error))")
     }
   }
 
   private static func quoted(_ error: ObjectStoreError) -> String {
-    error.message.isEmpty ? "" : " (\(error.message))"
+    error.message.isEmpty ? "" : " (\(words(error)))"
+  }
+
+  /// The store's sentence as a part of ours.
+  private static func words(_ error: ObjectStoreError) -> String {
+    error.message.hasSuffix(".") ? String(error.message.dropLast()) : error.message
   }
 
   private static func status(_ error: ObjectStoreError) -> String {

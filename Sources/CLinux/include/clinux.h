@@ -6,9 +6,6 @@
 /// Nobody but root may read this process's memory, environment or core (PR_SET_DUMPABLE, prctl(2)).
 int clinux_forbid_dumps(void);
 
-/// Names the calling thread; at most 15 bytes and a NUL (pthread_setname_np(3)).
-int clinux_name_thread(const char *name);
-
 /// A pipe whose ends are not inherited across exec (pipe2(2)): ends[0] reads, ends[1] writes.
 int clinux_pipe(int ends[2]);
 

@@ -110,15 +110,20 @@ final class MountDaemon: Sendable {
         metadata: ["pending": "\(pending)", "examples": "\(pending.examples.prefix(3).joined(separator: ", "))"])
     case .finishUploads:
       // On a thread of its own: the one for the signals must be free for the next.
-      startThread(named: "stop") {
-        let pending = self.engine.withLock { $0 }?.pending ?? .none
-        self.log.notice("stopping; finishing uploads", metadata: ["pending": "\(pending)"])
-        // What is left over is reported when the mount has ended: more may come until then.
-        _ = self.engine.withLock { $0 }?.finishUploads()
-        self.perform(.uploadsFinished)
-      }
+      let thread = Thread.start(name: "stop") { self.finishUploads() }
+      // A system without a thread left still gets its orderly stop, only without answers to further signals.
+      if thread == nil { finishUploads() }
+      thread?.detach()
     case .unmount: unmount()
     }
+  }
+
+  private func finishUploads() {
+    let engine = engine.withLock { $0 }
+    log.notice("stopping; finishing uploads", metadata: ["pending": "\(engine?.pending ?? .none)"])
+    // What is left over is reported when the mount has ended: more may come until then.
+    _ = engine?.finishUploads()
+    perform(.uploadsFinished)
   }
 
   private func unmount() {

@@ -1,4 +1,4 @@
-import CLinux
+import Basics
 import Glibc
 import Synchronization
 
@@ -92,11 +92,12 @@ final class Readiness: Sendable {
   /// Runs `handler` on a thread of its own if whoever waits goes away before the last word.
   func watch(_ handler: @escaping @Sendable () -> Void) {
     guard let descriptor = pipe.withLock({ $0 }) else { return }
-    startThread(named: "starter") {
+    let thread = Thread.start(name: "starter") {
       // No event is asked for: poll(2) reports only that the reading end was closed.
       var request = pollfd(fd: descriptor, events: 0, revents: 0)
       while poll(&request, 1, -1) < 0 && errno == EINTR {}
       if self.pipe.withLock({ $0 != nil }) { handler() }
     }
+    thread?.detach()
   }
 }

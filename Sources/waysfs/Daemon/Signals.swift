@@ -1,3 +1,4 @@
+import Basics
 import Glibc
 
 /// The signals that the daemon takes one by one on a thread of its own.
@@ -12,13 +13,15 @@ enum Signals {
 
   /// Starts the thread that waits for the blocked signals and hands each to `handler`, for as long as the process lives.
   static func startHandling(_ handler: @escaping @Sendable (Int32) -> Void) -> Bool {
-    startThread(named: "signals") {
+    let thread = Thread.start(name: "signals") {
       var set = handled()
       while true {
         var number: Int32 = 0
         if sigwait(&set, &number) == 0 { handler(number) }
       }
     }
+    thread?.detach()
+    return thread != nil
   }
 
   static func handled() -> sigset_t {

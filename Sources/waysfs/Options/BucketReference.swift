@@ -10,7 +10,8 @@ struct BucketReference: Hashable, Sendable, CustomStringConvertible {
     let colon = text.firstIndex(of: ":")
     let name = String(text[..<(colon ?? text.endIndex)])
     if text.hasPrefix("s3://") || text.hasPrefix("https://") || text.hasPrefix("http://") {
-      throw UsageError("'\(text)' is a URL: write the bucket as BUCKET or BUCKET:PREFIX, and the server with --endpoint")
+      throw UsageError(
+        "'\(text)' is a URL: write the bucket as BUCKET or BUCKET:PREFIX, and the server with --endpoint")
     }
     if colon == nil, let slash = name.firstIndex(of: "/") {
       throw UsageError(

@@ -21,7 +21,8 @@ struct Endpoint: Hashable, Sendable, CustomStringConvertible {
     }
     let authority = rest.hasSuffix("/") ? rest.dropLast() : rest
     guard !authority.contains(where: { "/?#".contains($0) }) else {
-      throw UsageError("'\(text)' has a path or query: give only https://host[:port], and the bucket as BUCKET[:PREFIX]")
+      throw UsageError(
+        "'\(text)' has a path or query: give only https://host[:port], and the bucket as BUCKET[:PREFIX]")
     }
     let hostEnd: Substring.Index
     if authority.hasPrefix("[") {

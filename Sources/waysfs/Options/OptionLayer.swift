@@ -26,7 +26,8 @@ struct OptionLayer: Sendable {
     if let old = values[option], old.text != text, !replacing {
       throw UsageError(
         old.spelledAs == spelledAs
-          ? "\(spelledAs) is given twice, with different values" : "\(old.spelledAs) and \(spelledAs) exclude each other")
+          ? "\(spelledAs) is given twice, with different values"
+          : "\(old.spelledAs) and \(spelledAs) exclude each other")
     }
     values[option] = Value(text: text, spelledAs: spelledAs)
   }
