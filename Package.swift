@@ -65,12 +65,17 @@ let package = Package(
         "Filesystem", "FuseSession", "CLinux", arguments, log, system,
       ], swiftSettings: strict),
     .executableTarget(
-      name: "waysfs-sandbox", dependencies: ["Basics", arguments, flyingFox, system], swiftSettings: strict),
+      name: "waysfs-sandbox", dependencies: ["Basics", arguments, flyingFox, flyingSocks, system], swiftSettings: strict
+    ),
 
     tests("Basics"),
-    tests("ObjectStore", ["Basics"]),
+    // The checks that every ObjectStore must pass, shared by the tests of all implementations.
+    .target(
+      name: "ObjectStoreConformance", dependencies: ["Basics", "ObjectStore"], path: "Tests/ObjectStoreConformance",
+      swiftSettings: strict),
+    tests("ObjectStore", ["Basics", "ObjectStoreConformance"]),
     tests("HTTPTransport", ["Basics", flyingSocks, system]),
-    tests("S3", ["Basics", "ObjectStore", "HTTPTransport", flyingSocks, log]),
+    tests("S3", ["Basics", "ObjectStore", "ObjectStoreConformance", "HTTPTransport", flyingSocks, log]),
     tests("WAYSCloud", ["Basics", "HTTPTransport", flyingSocks]),
     tests("BlockCache", ["Basics", "ObjectStore"]),
     tests("ReadPath", ["Basics", "ObjectStore", "BlockCache"]),
@@ -79,6 +84,7 @@ let package = Package(
     tests("FuseSession", ["Basics", "Filesystem", "CFuse", system, log]),
     .testTarget(
       name: "waysfsTests", dependencies: ["waysfs", "Basics", "ObjectStore", log, arguments], swiftSettings: strict),
+    .testTarget(name: "SandboxTests", dependencies: ["waysfs-sandbox", system], swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -1,14 +1,5 @@
 public import Basics
 
-/// Where mode, owner and times of a file come from.
-public enum AttributePolicy: String, Hashable, Sendable, CaseIterable {
-  /// From the metadata of each object: what `chmod`, `touch` or `rsync -a` set is seen by everybody. Costs a HEAD for
-  /// each name listed with `ls -l`; these are sent in parallel.
-  case always
-  /// From the listing: size and time of upload. Nothing more is asked, and symbolic links show as files until opened.
-  case never
-}
-
 /// How a bucket is shown.
 public struct FilesystemConfiguration: Sendable {
   /// What all keys start with: empty, or ending in `/`.
@@ -25,8 +16,6 @@ public struct FilesystemConfiguration: Sendable {
   public var metadataLifetime: Double
   /// Refuses every change with EROFS.
   public var readOnly: Bool
-  /// Where attributes come from.
-  public var attributes: AttributePolicy
   /// This machine's name, for the names of conflict copies.
   public var host: String
   /// Requests under way at once for one listing or rename.
@@ -37,7 +26,7 @@ public struct FilesystemConfiguration: Sendable {
   /// A configuration with the defaults of `waysfs mount`.
   public init(
     prefix: String = "", uid: UInt32 = 0, gid: UInt32 = 0, fileMode: UInt32 = 0o644, directoryMode: UInt32 = 0o755,
-    metadataLifetime: Double = 10, readOnly: Bool = false, attributes: AttributePolicy = .always,
+    metadataLifetime: Double = 10, readOnly: Bool = false,
     host: String = "localhost", parallelRequests: Int = 48, time: TimeSource = .system
   ) {
     self.prefix = prefix
@@ -47,7 +36,6 @@ public struct FilesystemConfiguration: Sendable {
     self.directoryMode = directoryMode
     self.metadataLifetime = metadataLifetime
     self.readOnly = readOnly
-    self.attributes = attributes
     self.host = host
     self.parallelRequests = parallelRequests
     self.time = time

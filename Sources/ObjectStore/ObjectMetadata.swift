@@ -59,8 +59,17 @@ public struct ByteRange: Hashable, Sendable, CustomStringConvertible {
     self.length = length
   }
 
-  /// One past the last byte.
-  public var end: UInt64 { offset + length }
+  /// One past the last byte; the largest `UInt64` where the sum does not fit.
+  public var end: UInt64 {
+    let (sum, overflow) = offset.addingReportingOverflow(length)
+    return overflow ? .max : sum
+  }
+
+  /// The part of the range that an object of `size` bytes has; nil when that is not a single byte.
+  public func clipped(to size: UInt64) -> ByteRange? {
+    guard length > 0, offset < size else { return nil }
+    return ByteRange(offset: offset, length: min(length, size - offset))
+  }
 
   /// The range as `start..<end`.
   public var description: String { "\(offset)..<\(end)" }

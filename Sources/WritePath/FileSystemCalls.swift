@@ -10,7 +10,8 @@ enum FileSystem {
   ) throws(Errno) {
     var done = 0
     while done < bytes.count {
-      let count = pwrite(descriptor.rawValue, bytes.baseAddress?.advanced(by: done), bytes.count - done, Int(offset) + done)
+      let count = pwrite(
+        descriptor.rawValue, bytes.baseAddress?.advanced(by: done), bytes.count - done, Int(offset) + done)
       if count > 0 {
         done += count
       } else if count == 0 {

@@ -4,7 +4,7 @@ public import ObjectStore
 /// Copies within the bucket that work for every size.
 public enum ServerSideCopy {
   /// The largest object that CopyObject takes (S3: CopyObject): 5 GiB.
-  static let singleCopyLimit: UInt64 = 5 << 30
+  public static let singleCopyLimit: UInt64 = 5 << 30
   private static let partSize: UInt64 = 1 << 30
 
   /// Copies an object, or gives it new attributes when both keys are the same; blocks.

@@ -194,6 +194,9 @@ public final class StagedFile: Sendable {
     }
   }
 
+  /// Stops an upload under way: the file was removed.
+  public func giveUpUpload() { abandonSession() }
+
   /// Forgets an upload under way and the local file. Only for a file nobody needs any more.
   public func discard() {
     abandonSession()

@@ -1,0 +1,210 @@
+import Basics
+import HTTPTransport
+import ObjectStore
+import Synchronization
+
+/// Works through one operation: attempts, waits between them, and one report at the end.
+///
+/// Thread-safe. `state` is the only lock; nothing is called while it is held. The report is made when no attempt is
+/// under way any more, so that nobody writes into a sink whose owner was told that it is over.
+final class Exchange<Value: Sendable>: Sendable {
+  /// Gets the result, and whether an attempt before the last one may have been applied although it failed.
+  typealias Report = @Sendable (Result<Value, ObjectStoreError>, _ mayBeApplied: Bool) -> Void
+
+  private struct State {
+    var report: Report?
+    var failures = 0
+    var lastCost: Int?
+    var mayBeApplied = false
+    var clockCorrected = false
+    var isWaiting = false
+    var token: Int?
+  }
+
+  private let core: ClientCore
+  private let operation: Operation<Value>
+  private let cancellation: Cancellation?
+  private let state: Mutex<State>
+
+  private init(
+    _ core: ClientCore, _ operation: Operation<Value>, _ cancellation: Cancellation?, _ report: @escaping Report
+  ) {
+    self.core = core
+    self.operation = operation
+    self.cancellation = cancellation
+    state = Mutex(State(report: report))
+  }
+
+  /// Starts an operation.
+  static func run(
+    _ core: ClientCore, _ operation: Operation<Value>, _ cancellation: Cancellation?, _ report: @escaping Report
+  ) {
+    let exchange = Exchange(core, operation, cancellation, report)
+    let token = cancellation?.addHandler { exchange.cancelWait() }
+    exchange.state.withLock { $0.token = token }
+    exchange.attempt()
+  }
+
+  private func attempt() {
+    if cancellation?.isCancelled == true { return finish(.failure(cancelled)) }
+    let credentials: S3Credentials
+    do throws(ObjectStoreError) { credentials = try core.credentials.credentials() } catch {
+      return finish(.failure(error))
+    }
+    let now = core.serverTime
+    let request = operation.request()
+    let refused = RefusedBody()
+    let operation = operation
+    core.http.send(
+      core.builder.signed(request, credentials, at: now), cancellation: cancellation,
+      destination: { head in
+        (200..<300).contains(head.status) ? operation.destination(head) : refused.destination(head)
+      },
+      completion: { result in
+        let outcome = Self.outcome(result, refused, operation)
+        self.attemptEnded(outcome, sent: now, hasBody: request.method != .head)
+      })
+  }
+
+  private static func outcome(
+    _ result: Result<HTTPResponse, HTTPError>, _ refused: RefusedBody, _ operation: Operation<Value>
+  ) -> Result<Outcome<Value>, HTTPError> {
+    // A refusal whose body broke off is still that refusal.
+    if let refusal = refused.refusal, result.failureCode != .cancelled { return .success(.refused(refusal)) }
+    switch result {
+    case .success(let response): return .success(operation.read(response))
+    case .failure(let error): return operation.salvage(error).map { .success($0) } ?? .failure(error)
+    }
+  }
+
+  private func attemptEnded(_ outcome: Result<Outcome<Value>, HTTPError>, sent now: Timestamp, hasBody: Bool) {
+    let failure: AttemptFailure
+    switch outcome {
+    case .success(.value(let value)):
+      let lastCost = state.withLock { $0.lastCost }
+      core.budget.withLock { $0.succeeded(lastCost: lastCost) }
+      return finish(.success(value))
+    case .success(.refused(let refusal)):
+      failure = AttemptFailure(
+        refusal, region: core.builder.region, forKey: operation.key != nil, hasBody: hasBody, now: now,
+        alsoRetried: operation.alsoRetried)
+    case .success(.incomplete(let error)): failure = AttemptFailure(incomplete: error)
+    case .success(.failed(let error)): failure = AttemptFailure(final: error)
+    case .failure(let error): failure = AttemptFailure(error)
+    }
+    repeatAfter(failure)
+  }
+
+  private func repeatAfter(_ failure: AttemptFailure) {
+    if cancellation?.isCancelled == true { return finish(.failure(cancelled)) }
+    let progressed = operation.progressed()
+    switch failure.remedy {
+    case .giveUp: return finish(.failure(failure.error))
+    case .correctClock(let serverTime):
+      let first = state.withLock { state in
+        defer { state.clockCorrected = true }
+        return !state.clockCorrected
+      }
+      guard first else { return finish(.failure(failure.error)) }
+      core.correctClock(serverTime: serverTime)
+      log(failure, "again with the server's clock")
+      attempt()
+    case .retry(let cost):
+      let failures = state.withLock { state in
+        state.failures = progressed ? 1 : state.failures + 1
+        return state.failures
+      }
+      let delay = core.retry.delay(
+        afterFailures: failures, random: core.random(), retryAfter: failure.retryAfter)
+      guard let delay, core.budget.withLock({ $0.withdraw(cost) }) else { return finish(.failure(failure.error)) }
+      log(failure, "again in \(Int(delay * 1000)) ms")
+      wait(delay, cost, failure)
+    }
+  }
+
+  private func wait(_ delay: Double, _ cost: Int, _ failure: AttemptFailure) {
+    state.withLock { state in
+      state.lastCost = cost
+      state.mayBeApplied = state.mayBeApplied || failure.mayBeApplied
+      state.isWaiting = true
+    }
+    core.http.schedule(after: delay) {
+      let goesOn = self.state.withLock { state in
+        state.isWaiting = false
+        return state.report != nil
+      }
+      if goesOn { self.attempt() }
+    }
+    // The handler may have run before the wait began.
+    if cancellation?.isCancelled == true { cancelWait() }
+  }
+
+  private func cancelWait() {
+    if state.withLock({ $0.isWaiting }) { finish(.failure(cancelled)) }
+  }
+
+  private func finish(_ result: Result<Value, ObjectStoreError>) {
+    let (report, token, mayBeApplied) = state.withLock { state in
+      defer { state.report = nil }
+      return (state.report, state.token, state.mayBeApplied)
+    }
+    guard let report else { return }
+    cancellation?.removeHandler(token)
+    report(result.mapError { $0.about(operation.bucket, operation.key) }, mayBeApplied)
+  }
+
+  private var cancelled: ObjectStoreError { ObjectStoreError(.cancelled, "The caller cancelled.") }
+
+  private func log(_ failure: AttemptFailure, _ next: String) {
+    core.log.debug(
+      "\(operation.name) failed, \(next): \(failure.error.about(operation.bucket, operation.key).description)")
+  }
+}
+
+extension ObjectStoreError {
+  /// The error with bucket and key filled in where they are missing.
+  func about(_ bucket: String?, _ key: ObjectKey?) -> ObjectStoreError {
+    var error = self
+    error.bucket = error.bucket ?? bucket
+    error.key = error.key ?? key
+    return error
+  }
+}
+
+extension Result where Failure == HTTPError {
+  fileprivate var failureCode: HTTPError.Code? {
+    if case .failure(let error) = self { error.code } else { nil }
+  }
+}
+
+/// The head and the first bytes of the body of an answer that is not a success. Thread-safe.
+private final class RefusedBody: Sendable {
+  private struct State {
+    var head: HTTPResponseHead?
+    var body: [UInt8] = []
+    var seen = 0
+  }
+
+  /// An error document has a few hundred bytes.
+  private static let keptBytes = 64 << 10
+  /// What is read for the sake of keeping the connection.
+  private static let readBytes = 1 << 20
+
+  private let state = Mutex(State())
+
+  var refusal: Refusal? {
+    let (head, body) = state.withLock { ($0.head, $0.body) }
+    return head.map { Refusal(head: $0, body: body) }
+  }
+
+  func destination(_ head: HTTPResponseHead) -> HTTPBodyDestination {
+    state.withLock { $0.head = head }
+    return .deliver { bytes in
+      self.state.withLock { state in
+        state.body.append(contentsOf: bytes.prefix(Self.keptBytes - state.body.count))
+        state.seen += bytes.count
+        return state.seen <= Self.readBytes
+      }
+    }
+  }
+}

@@ -1,0 +1,51 @@
+import Basics
+import HTTPTransport
+import ObjectStore
+
+/// Reads the header fields of HeadObject and GetObject.
+enum MetadataParser {
+  /// The metadata of an object whose whole length is `size`; nil when the server left out the version or the date.
+  static func metadata(_ head: HTTPResponseHead, size: UInt64) -> ObjectMetadata? {
+    guard let etag = etag(head), let lastModified = head["last-modified"].flatMap(parseHTTPDate) else { return nil }
+    var user: [String: String] = [:]
+    for header in head.headers {
+      let name = header.name.lowercased()
+      guard name.hasPrefix("x-amz-meta-") else { continue }
+      let short = String(name.dropFirst("x-amz-meta-".count))
+      user[short] = user[short].map { "\($0),\(header.value)" } ?? header.value
+    }
+    return ObjectMetadata(
+      size: size, etag: etag, lastModified: lastModified, contentType: head["content-type"], userMetadata: user,
+      storageClass: head["x-amz-storage-class"], versionID: versionID(head))
+  }
+
+  /// The version, without the mark of a weak tag that a proxy may have added.
+  static func etag(_ head: HTTPResponseHead) -> ETag? {
+    guard let value = head["etag"] else { return nil }
+    let tag = ETag(value.hasPrefix("W/") ? String(value.dropFirst(2)) : value)
+    return tag.value.isEmpty ? nil : tag
+  }
+
+  static func versionID(_ head: HTTPResponseHead) -> String? {
+    head["x-amz-version-id"].flatMap { $0 == "null" ? nil : $0 }
+  }
+
+  static func contentLength(_ head: HTTPResponseHead) -> UInt64? {
+    guard let text = head["content-length"], !text.hasPrefix("+") else { return nil }
+    return UInt64(text)
+  }
+
+  /// Parses `bytes 0-9/20` (RFC 9110, section 14.4); nil for anything that does not name all three numbers, or not in
+  /// their order.
+  static func contentRange(_ text: String) -> (range: ByteRange, size: UInt64)? {
+    let words = text.split(separator: " ")
+    guard words.count == 2, words[0] == "bytes" else { return nil }
+    let parts = words[1].split(separator: "/", omittingEmptySubsequences: false)
+    guard parts.count == 2 else { return nil }
+    let bounds = parts[0].split(separator: "-", omittingEmptySubsequences: false)
+    guard bounds.count == 2, let first = UInt64(bounds[0]), let last = UInt64(bounds[1]), let size = UInt64(parts[1]),
+      first <= last, last < size
+    else { return nil }
+    return (ByteRange(offset: first, length: last - first + 1), size)
+  }
+}

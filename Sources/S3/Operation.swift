@@ -1,0 +1,124 @@
+import Basics
+import HTTPTransport
+import ObjectStore
+
+/// What the answer to an attempt comes to.
+enum Outcome<Value: Sendable>: Sendable {
+  /// The operation is done.
+  case value(Value)
+  /// The server refused, perhaps in the body of a 200.
+  case refused(Refusal)
+  /// The answer stopped early; asking again may help.
+  case incomplete(ObjectStoreError)
+  /// The operation has failed for good.
+  case failed(ObjectStoreError)
+}
+
+/// An operation on the server, as a description that the exchange works through.
+struct Operation<Value: Sendable>: Sendable {
+  /// The name in S3's API, for the log.
+  var name: String
+  var bucket: String?
+  var key: ObjectKey?
+  /// The request of the next attempt. Called for each attempt.
+  var request: @Sendable () -> S3Request
+  /// Where the body of a 2xx answer goes.
+  var destination: @Sendable (HTTPResponseHead) -> HTTPBodyDestination
+  /// What a complete 2xx answer means.
+  var read: @Sendable (HTTPResponse) -> Outcome<Value>
+  /// What an answer that broke off may still be good for; nil is nothing.
+  var salvage: @Sendable (HTTPError) -> Outcome<Value>? = { _ in nil }
+  /// Whether the last attempt came further than those before: then failures are counted from the start again.
+  var progressed: @Sendable () -> Bool = { false }
+  /// Server codes that are worth another attempt for this operation beside the usual ones.
+  var alsoRetried: Set<String> = []
+}
+
+extension Operation {
+  /// An operation whose answer is collected in memory.
+  init(
+    _ name: String, _ request: S3Request, limit: Int, read: @escaping @Sendable (HTTPResponse) -> Outcome<Value>
+  ) {
+    self.init(
+      name: name, bucket: request.bucket, key: request.key, request: { request },
+      destination: { _ in .collect(limit: limit) }, read: read)
+  }
+}
+
+/// Why an attempt failed, and what may be done about it. A plain value.
+struct AttemptFailure: Sendable {
+  /// What to do next.
+  enum Remedy: Hashable, Sendable {
+    case giveUp
+    /// Wait and send the same again; it costs so much of the retry budget.
+    case retry(cost: Int)
+    /// Send the same again at once, dated by the server's clock.
+    case correctClock(serverTime: Timestamp)
+  }
+
+  var error: ObjectStoreError
+  var remedy: Remedy
+  /// Whether the server may have done what was asked all the same.
+  var mayBeApplied: Bool
+  /// Seconds the server asks to wait.
+  var retryAfter: Double?
+
+  init(_ error: HTTPError) {
+    self.error = ObjectStoreError(error)
+    mayBeApplied = !error.neverSent
+    remedy = .giveUp
+    if error.isTransient {
+      remedy = .retry(cost: error.isTimeout ? RetryBudget.timeoutCost : RetryBudget.retryCost)
+    }
+  }
+
+  init(incomplete error: ObjectStoreError) {
+    self.error = error
+    mayBeApplied = true
+    remedy = .retry(cost: RetryBudget.retryCost)
+  }
+
+  init(final error: ObjectStoreError) {
+    self.error = error
+    mayBeApplied = true
+    remedy = .giveUp
+  }
+
+  /// - Parameters:
+  ///   - now: the time the request was dated with.
+  ///   - hasBody: false for HEAD, whose refusals carry no code.
+  init(
+    _ refusal: Refusal, region: String, forKey: Bool, hasBody: Bool, now: Timestamp, alsoRetried: Set<String>
+  ) {
+    error = refusal.error(asked: region, forKey: forKey)
+    // A refusal is an answer, but a server that fails may do so after the work.
+    mayBeApplied = refusal.status >= 500 || refusal.status < 300 || refusal.status == 408
+    remedy = .giveUp
+    if let serverTime = refusal.clockCorrection(now: now, hasBody: hasBody) {
+      remedy = .correctClock(serverTime: serverTime)
+    } else if refusal.isTransient || refusal.code.map(alsoRetried.contains) == true {
+      remedy = .retry(cost: RetryBudget.retryCost)
+      retryAfter = refusal.secondsToWait(now: now)
+    }
+  }
+}
+
+extension Refusal {
+  /// The server's time, when its refusal comes from our clock being wrong.
+  func clockCorrection(now: Timestamp, hasBody: Bool) -> Timestamp? {
+    guard let serverTime = date.flatMap(parseHTTPDate) else { return nil }
+    if code == "RequestTimeTooSkewed" || code == "RequestExpired" { return serverTime }
+    // Without a body there is no code; S3 allows 15 minutes, and nobody is that far off by accident of the network.
+    let isFarOff = abs(serverTime.seconds - now.seconds) > 240
+    return !hasBody && isFarOff && (status == 403 || status == 400) ? serverTime : nil
+  }
+
+  /// What `Retry-After` says (RFC 9110, section 10.2.3): seconds, or a date.
+  func secondsToWait(now: Timestamp) -> Double? {
+    guard let retryAfter else { return nil }
+    if let seconds = UInt32(retryAfter) { return Double(seconds) }
+    guard let until = parseHTTPDate(retryAfter) else { return nil }
+    let base = date.flatMap(parseHTTPDate) ?? now
+    return Double(max(0, until.seconds - base.seconds))
+  }
+}
