@@ -197,5 +197,6 @@ import Testing
 }
 
 extension ObjectKey: ExpressibleByStringLiteral {
+  /// A key as it stands.
   public init(stringLiteral value: String) { self.init(value) }
 }
