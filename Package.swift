@@ -45,7 +45,7 @@ let package = Package(
     .target(name: "CFuse", dependencies: ["CLibFuse3"]),
 
     // The layers, lowest first.
-    layer("Basics", [system]),
+    layer("Basics", [system, deque]),
     layer("ObjectStore", ["Basics"]),
     layer("HTTPTransport", ["Basics", "CCurl", log]),
     layer("S3", ["Basics", "ObjectStore", "HTTPTransport", "COpenSSL", "CExpat", log]),
@@ -64,7 +64,8 @@ let package = Package(
         "Filesystem", "FuseSession", arguments, log, system,
       ], swiftSettings: strict),
     .executableTarget(
-      name: "waysfs-sandbox", dependencies: ["Basics", arguments, flyingFox, system], swiftSettings: strict),
+      name: "waysfs-sandbox", dependencies: ["Basics", arguments, flyingFox, flyingSocks, system], swiftSettings: strict
+    ),
 
     tests("Basics"),
     // The checks that every ObjectStore must pass, shared by the tests of all implementations.
@@ -81,6 +82,7 @@ let package = Package(
     tests("Filesystem", ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", system, log]),
     tests("FuseSession", ["Basics", "Filesystem", "CFuse", system, log]),
     .testTarget(name: "waysfsTests", dependencies: ["waysfs", "Basics"], swiftSettings: strict),
+    .testTarget(name: "SandboxTests", dependencies: ["waysfs-sandbox", system], swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -10,7 +10,7 @@ import Synchronization
 public func fanOut<Item: Sendable, Value: Sendable, Failure: Error>(
   over items: [Item], limit: Int, _ start: (Item, @escaping Completion<Value, Failure>) -> Void
 ) -> [Result<Value, Failure>] {
-  let slots = Semaphore(value: UInt32(max(1, limit)))
+  let slots = Semaphore(value: UInt32(clamping: max(1, min(limit, items.count))))
   let finished = Semaphore()
   let collected = FanOutResults<Value, Failure>(count: items.count)
   for (index, item) in items.enumerated() {

@@ -1,0 +1,119 @@
+import Basics
+import ObjectStore
+import ReadPath
+import Synchronization
+import WritePath
+
+/// The bytes of one file while it is open, or while it holds what could not be sent: shared by all its handles.
+///
+/// Thread-safe. Its mutex is taken after the tree's and before that of a `StagedFile`; never held across I/O.
+final class FileContent: Sendable {
+  struct State {
+    /// The inode it belongs to.
+    var inode: InodeID?
+    /// The version that reads without staged bytes see; nil for a file that was never uploaded.
+    var version: FileVersion?
+    /// The bytes being written.
+    var staged: StagedFile?
+    /// Open handles.
+    var opens = 0
+    /// Grows when somebody else's version takes the place of ours: handles of before are stale.
+    var epoch = 0
+    /// Time of the last write that was not uploaded yet.
+    var modified: Timestamp?
+    /// Attributes were set that go with the next upload.
+    var attributesPending = false
+    /// The modification time was set by a program and must not be replaced by that of the upload.
+    var timeIsExplicit = false
+    /// Unlinked: nothing of it goes to the bucket any more.
+    var orphaned = false
+  }
+
+  private let state: Mutex<State>
+  /// Only one thread turns a clean file into a staged one.
+  let staging = Gate()
+
+  init(inode: InodeID? = nil, version: FileVersion?) {
+    state = Mutex(State(inode: inode, version: version))
+  }
+
+  func withState<Value: Sendable>(_ body: (inout State) -> Value) -> Value {
+    state.withLock { body(&$0) }
+  }
+
+  var staged: StagedFile? { state.withLock { $0.staged } }
+  var version: FileVersion? { state.withLock { $0.version } }
+  var isOrphaned: Bool { state.withLock { $0.orphaned } }
+
+  /// Whether the bucket lacks something of it.
+  var isDirty: Bool {
+    state.withLock { state in
+      guard !state.orphaned else { return false }
+      return state.attributesPending || (state.staged?.isDirty ?? false)
+    }
+  }
+
+  /// Whether a write failed, so that the file is not whole and will never be uploaded as it is.
+  var isBroken: Bool { state.withLock { $0.staged?.failure != nil } }
+
+  /// Whether what is known here counts more than what the bucket says.
+  var isLocal: Bool {
+    state.withLock { state in
+      state.orphaned || state.version == nil || state.attributesPending || (state.staged?.isDirty ?? false)
+    }
+  }
+
+  /// Length in bytes as a program sees it.
+  var size: UInt64 {
+    state.withLock { $0.staged?.size ?? $0.version?.size ?? 0 }
+  }
+}
+
+/// An open file. Thread-safe.
+final class FileHandle: Sendable {
+  let inode: InodeID
+  let content: FileContent
+  let mode: OpenMode
+  /// `FileContent.State.epoch` at the time of the open.
+  let epoch: Int
+  /// The reader, made at the first read, and the version it is pinned to.
+  private let reader = Mutex<(reader: ObjectReader, etag: ETag)?>(nil)
+
+  init(inode: InodeID, content: FileContent, mode: OpenMode, epoch: Int) {
+    self.inode = inode
+    self.content = content
+    self.mode = mode
+    self.epoch = epoch
+  }
+
+  /// The reader for a version; one for a version of before is closed.
+  func reader(for version: FileVersion, open: () -> ObjectReader) -> ObjectReader {
+    if let reader = reader.withLock({ $0?.etag == version.etag ? $0?.reader : nil }) { return reader }
+    let made = open()
+    let (use, close): (ObjectReader, ObjectReader?) = reader.withLock { current in
+      if let current, current.etag == version.etag { return (current.reader, made) }
+      defer { current = (made, version.etag) }
+      return (made, current?.reader)
+    }
+    close?.close()
+    return use
+  }
+
+  /// The bytes the reader is pinned to live under another key and tag now.
+  func relocate(to key: ObjectKey, from old: ETag, to etag: ETag) {
+    let moved: ObjectReader? = reader.withLock { current in
+      guard let reader = current?.reader, current?.etag == old else { return nil }
+      current = (reader, etag)
+      return reader
+    }
+    moved?.relocate(to: key, etag: etag)
+  }
+
+  func close() {
+    let last = reader.withLock { current in
+      defer { current = nil }
+      return current?.reader
+    }
+    last?.close()
+  }
+}

@@ -1,0 +1,189 @@
+public import Basics
+import Logging
+import ObjectStore
+public import SystemPackage
+import WritePath
+
+/// chmod, chown, truncate and utimensat.
+extension Filesystem {
+  /// Changes attributes. Those of a file that is being written go with its upload; others are set by a copy in place,
+  /// and what cannot be kept is an error.
+  public func setAttributes(
+    _ inode: InodeID, _ changes: AttributeChanges, _ handle: HandleID?, _ context: CallContext
+  ) throws(Errno) -> AttributeReply {
+    try requireWritable()
+    guard tree.view(inode) != nil else { throw .staleNFSFileHandle }
+    if let size = changes.size { try resize(inode, to: size, handle, context) }
+    if changes.changesPosix {
+      while true {
+        guard let view = tree.view(inode) else { throw .staleNFSFileHandle }
+        guard let path = view.path else {
+          setPending(view, view.posix.applying(changes, now: configuration.time.wall), changes)
+          break
+        }
+        let isDone = try locks.withClaims([.one(path)]) { () throws(Errno) in
+          guard let view = tree.view(inode), let current = view.path, current.utf8.elementsEqual(path.utf8) else {
+            return false
+          }
+          try setPosix(view, path, changes, context)
+          return true
+        }
+        if isDone { break }
+      }
+    }
+    guard let view = tree.view(inode) else { throw .staleNFSFileHandle }
+    return reply(view)
+  }
+
+  private func resize(
+    _ inode: InodeID, to size: UInt64, _ handle: HandleID?, _ context: CallContext
+  ) throws(Errno) {
+    if let file = handle.flatMap({ handles.file($0) }), file.mode.writes {
+      return try truncate(file, to: size)
+    }
+    // truncate(2): nobody will close the file, so this call must bring it into the bucket.
+    let opened = try open(inode, OpenMode(reads: false, writes: true), context)
+    defer { release(opened.handle) }
+    guard let file = handles.file(opened.handle) else { throw .badFileDescriptor }
+    try truncate(file, to: size)
+    try commit(inode, file.content)
+  }
+
+  private func setPosix(
+    _ view: NodeView, _ path: String, _ changes: AttributeChanges, _ context: CallContext
+  ) throws(Errno) {
+    if view.isLocal { return setPending(view, view.posix.applying(changes, now: configuration.time.wall), changes) }
+    do throws(ObjectStoreError) {
+      if view.type == .directory {
+        try setMarker(view, path, changes, context.cancellation)
+      } else {
+        try setInPlace(view, path, changes, context.cancellation)
+      }
+    } catch {
+      throw log.report("setting attributes", error)
+    }
+  }
+
+  /// For a file whose next upload takes them along.
+  private func setPending(_ view: NodeView, _ posix: PosixAttributes, _ changes: AttributeChanges) {
+    _ = tree.update(view.id) { $0.posix = posix }
+    view.content?.withState { state in
+      state.attributesPending = true
+      if changes.modified != nil {
+        state.modified = posix.modified
+        state.timeIsExplicit = true
+      }
+    }
+  }
+
+  // MARK: Files and links
+
+  private func setInPlace(
+    _ view: NodeView, _ path: String, _ changes: AttributeChanges, _ cancellation: Cancellation?
+  ) throws(ObjectStoreError) {
+    // Asked anew: the copy replaces all headers, and one that somebody else has set must not get lost.
+    let metadata = try store.head(key(path), cancellation)
+    let present = PosixAttributes(metadata)
+    let posix = present.applying(changes, now: configuration.time.wall)
+    guard !posix.isSame(as: present) else { return }
+    let type = present.type ?? view.type
+    let attributes = ObjectAttributes(
+      contentType: metadata.contentType,
+      userMetadata: posix.userMetadata(type: type, keeping: metadata.userMetadata))
+    let result = try ServerSideCopy.copy(
+      from: key(path), to: key(path), size: metadata.size, etag: metadata.etag, attributes: attributes, in: store,
+      cancellation)
+    var version = FileVersion(metadata)
+    version.etag = result.etag
+    version.lastModified = configuration.time.wall
+    adopt(version, view, key(path), from: metadata.etag)
+    tree.committed(view.id, version, posix: posix)
+  }
+
+  /// The same bytes have another tag, and perhaps another key: whoever has them open goes on there.
+  func adopt(_ version: FileVersion, _ view: NodeView, _ key: ObjectKey, from old: ETag) {
+    let staged: StagedFile? = view.content?.withState { state in
+      guard state.version?.etag == old else { return nil }
+      state.version = version
+      return state.staged
+    }
+    staged?.relocate(to: key, etag: version.etag)
+    for handle in handles.files(of: view.id) { handle.relocate(to: key, from: old, to: version.etag) }
+    tree.relocated(view.id, to: version)
+  }
+
+  // MARK: Directories
+
+  private func setMarker(
+    _ view: NodeView, _ path: String, _ changes: AttributeChanges, _ cancellation: Cancellation?
+  ) throws(ObjectStoreError) {
+    guard !markerKey(path).string.isEmpty else {
+      throw ObjectStoreError(
+        .unsupported, "the root of a bucket has no object that could keep attributes", bucket: store.bucket)
+    }
+    let marker = try marker(path, cancellation)
+    let present = marker.map { PosixAttributes($0) } ?? PosixAttributes()
+    let posix = present.applying(changes, now: configuration.time.wall)
+    guard marker == nil || !posix.isSame(as: present) else { return }
+    try putMarker(path, posix, keeping: marker?.userMetadata ?? [:], condition: .none, cancellation)
+    try requireKept(path, posix, cancellation)
+    tree.markerWritten(view.id, posix: posix)
+  }
+
+  func putMarker(
+    _ path: String, _ posix: PosixAttributes, keeping foreign: [String: String] = [:], condition: WriteCondition,
+    _ cancellation: Cancellation?
+  ) throws(ObjectStoreError) {
+    let request = PutRequest(
+      markerKey(path), body: .bytes([]), attributes: posix.markerAttributes(keeping: foreign), condition: condition)
+    try store.put(request, cancellation)
+  }
+
+  /// Some servers lose what a marker carries; nobody is told that it was kept.
+  private func requireKept(
+    _ path: String, _ posix: PosixAttributes, _ cancellation: Cancellation?
+  ) throws(ObjectStoreError) {
+    if markersKeepAttributes.isKnown { return }
+    guard let stored = try marker(path, cancellation), PosixAttributes(stored).isSame(as: posix) else {
+      throw ObjectStoreError(
+        .unsupported, "this server does not keep attributes of directories", bucket: store.bucket,
+        key: markerKey(path))
+    }
+    markersKeepAttributes.note()
+  }
+}
+
+extension AttributeChanges {
+  /// Whether something other than the length changes.
+  var changesPosix: Bool { mode != nil || uid != nil || gid != nil || accessed != nil || modified != nil }
+}
+
+extension PosixAttributes {
+  func applying(_ changes: AttributeChanges, now: Timestamp) -> PosixAttributes {
+    var result = self
+    if let mode = changes.mode { result.permissions = mode & 0o7777 }
+    if let uid = changes.uid { result.uid = uid }
+    if let gid = changes.gid { result.gid = gid }
+    if let time = changes.modified { result.modified = time.resolved(now) }
+    if let time = changes.accessed { result.accessed = time.resolved(now) }
+    result.changed = now
+    return result
+  }
+
+  /// Whether nothing but the time of change differs.
+  func isSame(as other: PosixAttributes) -> Bool {
+    var (left, right) = (self, other)
+    (left.changed, right.changed) = (nil, nil)
+    (left.type, right.type) = (nil, nil)
+    return left == right
+  }
+}
+
+extension AttributeChanges.Time {
+  fileprivate func resolved(_ now: Timestamp) -> Timestamp {
+    switch self {
+    case .now: now
+    case .at(let time): time
+    }
+  }
+}

@@ -1,0 +1,265 @@
+public import Basics
+import Logging
+public import ObjectStore
+import ReadPath
+public import SystemPackage
+import WritePath
+
+/// Opening, reading and writing files.
+extension Filesystem {
+  /// open(2): what is read from now on is the version the bucket has now.
+  public func open(_ inode: InodeID, _ mode: OpenMode, _ context: CallContext) throws(Errno) -> OpenReply {
+    if mode.writes || mode.truncates { try requireWritable() }
+    let (view, path) = try existing(inode)
+    switch view.type {
+    case .directory: throw .isADirectory
+    case .link: throw .tooManySymbolicLinkLevels
+    case .file: break
+    }
+    if !view.isFresh, !view.isLocal {
+      guard try refresh(view, path, context.cancellation) else { throw .noSuchFileOrDirectory }
+    }
+    guard let opened = tree.open(inode) else { throw .staleNFSFileHandle }
+    opened.outdated.map(discard)
+    let handle = FileHandle(inode: inode, content: opened.content, mode: mode, epoch: opened.epoch)
+    if mode.truncates {
+      do throws(Errno) {
+        try truncate(handle, to: 0)
+      } catch {
+        close(handle)
+        throw error
+      }
+    }
+    return OpenReply(handle: handles.add(handle), keepCache: opened.keepsPages && !mode.truncates)
+  }
+
+  /// open(2) with O_CREAT: the object comes to be at the first close, with If-None-Match.
+  public func create(
+    _ parent: InodeID, _ name: FileName, permissions: UInt32, _ mode: OpenMode, _ context: CallContext
+  ) throws(Errno) -> (entry: EntryReply, open: OpenReply) {
+    let path = try newPath(name, in: parent)
+    if mode.exclusive { try requireAbsent(path, name, in: parent, context) }
+    let (entry, content) = try insertFile(parent, name, permissions: permissions, context)
+    guard let inode = entry.inode else { throw .staleNFSFileHandle }
+    content.withState { $0.opens += 1 }
+    let handle = FileHandle(inode: inode, content: content, mode: mode, epoch: 0)
+    return (entry, OpenReply(handle: handles.add(handle), keepCache: true))
+  }
+
+  /// O_EXCL asks the bucket once more: what the kernel believes may be as old as the metadata lifetime.
+  private func requireAbsent(
+    _ path: String, _ name: FileName, in parent: InodeID, _ context: CallContext
+  ) throws(Errno) {
+    if let known = tree.view(name, in: parent), known.isLocal { throw .fileExists }
+    guard try remoteEntry(path, context.cancellation) == nil else { throw .fileExists }
+  }
+
+  /// A new, empty file that the bucket does not have yet.
+  func insertFile(
+    _ parent: InodeID, _ name: FileName, permissions: UInt32, _ context: CallContext
+  ) throws(Errno) -> (EntryReply, FileContent) {
+    var posix = PosixAttributes()
+    posix.permissions = permissions & 0o7777
+    posix.type = .file
+    posix.uid = context.uid
+    posix.gid = context.gid
+    let content = FileContent(version: nil)
+    let staged = try stage(nil, for: content)
+    content.withState { state in
+      state.staged = staged
+      state.modified = configuration.time.wall
+    }
+    guard let entry = tree.insert(name, in: parent, type: .file, posix: posix, content: content),
+      let inode = entry.inode
+    else {
+      discard(staged)
+      throw .noSuchFileOrDirectory
+    }
+    content.withState { $0.inode = inode }
+    return (entry, content)
+  }
+
+  /// A staging file for a file's bytes.
+  func stage(_ base: StagingBase?, for content: FileContent) throws(Errno) -> StagedFile {
+    guard let staging else { throw .readOnlyFileSystem }
+    let (file, path): (SharedDescriptor, FilePath)
+    do throws(Errno) {
+      (file, path) = try staging.makeFile()
+    } catch {
+      log.error("cannot stage a file", metadata: ["directory": "\(staging.directory)", "cause": "\(error)"])
+      throw error
+    }
+    return StagedFile(
+      file: file, path: path, base: base, store: store, workers: workers, log: log,
+      streamTarget: { [weak self, weak content] in
+        guard let self, let content else { return nil }
+        return self.streamTarget(of: content)
+      })
+  }
+
+  func discard(_ staged: StagedFile) {
+    staging?.forget(staged)
+    staged.discard()
+  }
+
+  private func openFile(_ id: HandleID) throws(Errno) -> FileHandle {
+    guard let handle = handles.file(id) else { throw .badFileDescriptor }
+    return handle
+  }
+
+  // MARK: Reading
+
+  /// read(2).
+  public func read(
+    _ handle: HandleID, offset: UInt64, count: Int, _ context: CallContext,
+    _ completion: @escaping Completion<ReadBuffers, Errno>
+  ) {
+    guard let file = handles.file(handle) else { return completion(.failure(.badFileDescriptor)) }
+    let (staged, version, epoch) = file.content.withState { ($0.staged, $0.version, $0.epoch) }
+    guard epoch == file.epoch else {
+      log.notice("the object was changed by somebody else while it was open", metadata: ["inode": "\(file.inode)"])
+      return completion(.failure(.staleNFSFileHandle))
+    }
+    if let staged, !staged.isUntouched(offset: offset, count: count) || version == nil || offset >= staged.size {
+      return readStaged(staged, file, offset, count, context, completion)
+    }
+    guard let version else { return completion(.success(ReadBuffers([]))) }
+    let limit = staged.map { Int(clamping: $0.size - min($0.size, offset)) } ?? count
+    readObject(file, version, offset, min(count, limit), context, completion)
+  }
+
+  private func readObject(
+    _ file: FileHandle, _ version: FileVersion, _ offset: UInt64, _ count: Int, _ context: CallContext,
+    _ completion: @escaping Completion<ReadBuffers, Errno>
+  ) {
+    let reader = file.reader(for: version) {
+      let path = tree.view(file.inode)?.path ?? ""
+      return readPath.open(key: key(path), etag: version.etag, size: version.size)
+    }
+    reader.read(offset: offset, count: count, context.cancellation) { result in
+      switch result {
+      case .success(let slices): completion(.success(ReadBuffers(slices.buffers)))
+      case .failure(let error):
+        // 404 under an open handle: the version is gone, not the file the program holds.
+        let stale = error.code == .notFound
+        let errno = self.log.report("read", error)
+        completion(.failure(stale ? .staleNFSFileHandle : errno))
+      }
+    }
+  }
+
+  /// Reads what is being written; what was not touched comes from the bucket into the staging file first.
+  private func readStaged(
+    _ staged: StagedFile, _ file: FileHandle, _ offset: UInt64, _ count: Int, _ context: CallContext,
+    _ completion: @escaping Completion<ReadBuffers, Errno>
+  ) {
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 4096)
+    defer { buffer.deallocate() }
+    do throws(WriteError) {
+      var done = try staged.read(into: buffer, at: offset)
+      if done == nil {
+        try staged.fill(offset..<offset + UInt64(count), context.cancellation)
+        done = try staged.read(into: buffer, at: offset)
+      }
+      guard let done else { throw .staging(.ioError) }
+      completion(.success(ReadBuffers([UnsafeRawBufferPointer(rebasing: buffer[..<done])])))
+    } catch {
+      completion(.failure(log.report("read", key: nil, error)))
+    }
+  }
+
+  // MARK: Writing
+
+  /// write(2): into the staging file; full parts of a new file leave at once.
+  public func write(
+    _ handle: HandleID, offset: UInt64, _ bytes: UnsafeRawBufferPointer, _ context: CallContext
+  ) throws(Errno) {
+    let file = try openFile(handle)
+    let staged = try stagedForWriting(file)
+    do throws(WriteError) {
+      try staged.write(bytes, at: offset)
+    } catch {
+      throw log.report("write", key: tree.view(file.inode)?.path.map(key), error)
+    }
+    noteWrite(file)
+  }
+
+  func truncate(_ file: FileHandle, to size: UInt64) throws(Errno) {
+    let staged = try stagedForWriting(file)
+    do throws(WriteError) {
+      try staged.truncate(to: size)
+    } catch {
+      throw log.report("truncate", key: tree.view(file.inode)?.path.map(key), error)
+    }
+    noteWrite(file)
+  }
+
+  private func noteWrite(_ file: FileHandle) {
+    let now = configuration.time.wall
+    file.content.withState { state in
+      state.modified = now
+      state.timeIsExplicit = false
+    }
+    // The kernel leaves this to us (HANDLE_KILLPRIV): a file that is written loses set-user-ID and set-group-ID.
+    _ = tree.update(file.inode) { node in
+      if let permissions = node.posix.permissions, permissions & 0o6000 != 0 {
+        node.posix.permissions = permissions & ~0o6000
+      }
+    }
+  }
+
+  /// The staged file to write to, made from the version the handle has open.
+  func stagedForWriting(_ file: FileHandle) throws(Errno) -> StagedFile {
+    let content = file.content
+    let (staged, epoch) = content.withState { ($0.staged, $0.epoch) }
+    guard epoch == file.epoch else { throw .staleNFSFileHandle }
+    if let staged { return staged }
+    return try content.staging.exclusive { () throws(Errno) in
+      let (staged, version) = content.withState { ($0.staged, $0.version) }
+      if let staged { return staged }
+      let base = try version.map { version throws(Errno) in
+        StagingBase(key: key(try existing(file.inode).path), etag: version.etag, size: version.size)
+      }
+      let made = try stage(base, for: content)
+      content.withState { $0.staged = made }
+      return made
+    }
+  }
+
+  // MARK: Closing
+
+  /// close(2): the object is in the bucket when this returns. Not stopped by a signal: a program that is killed still
+  /// gets its bytes stored, as on a local disk.
+  public func flush(_ handle: HandleID, _ context: CallContext) throws(Errno) {
+    let file = try openFile(handle)
+    guard file.mode.writes else { return }
+    try commit(file.inode, file.content)
+  }
+
+  /// fsync(2).
+  public func sync(_ handle: HandleID, _ context: CallContext) throws(Errno) {
+    let file = try openFile(handle)
+    try commit(file.inode, file.content)
+  }
+
+  /// The last descriptor of an open is gone. What a memory map wrote after the close is sent now.
+  public func release(_ handle: HandleID) {
+    guard let file = handles.removeFile(handle) else { return }
+    if file.mode.writes, file.content.isDirty {
+      // The error was logged, and the bytes are kept; nobody is left to be told.
+      try? commit(file.inode, file.content)
+    }
+    close(file)
+  }
+
+  func close(_ file: FileHandle) {
+    file.close()
+    guard let staged = tree.close(file.inode, file.content) else { return }
+    if let failure = staged.failure {
+      log.error(
+        "a file could not be written whole and is given up; its writer got the error",
+        metadata: ["inode": "\(file.inode)", "cause": "\(failure)"])
+    }
+    discard(staged)
+  }
+}

@@ -1,0 +1,153 @@
+public import Basics
+import Logging
+import ObjectStore
+public import SystemPackage
+
+/// Finding names and keeping attributes up to date.
+extension Filesystem {
+  /// Asks again when this mount changed the name while the bucket was asked; more often means a name that is being
+  /// hammered, and any of the answers was right at some moment.
+  private static let lookupAttempts = 8
+
+  /// Finds a name.
+  public func lookup(_ parent: InodeID, _ name: FileName, _ context: CallContext) throws(Errno) -> EntryReply {
+    guard name.string.utf8.count <= NameRules.longestName else { throw .fileNameTooLong }
+    for _ in 0..<Self.lookupAttempts {
+      let start = tree.now
+      switch tree.known(name, in: parent) {
+      case .gone: throw .noSuchFileOrDirectory
+      case .answer(let entry): return entry
+      case .ask(let path, let hint):
+        let remote = try remoteEntry(path, hint: hint, context.cancellation)
+        if let entry = tree.merge(name, in: parent, remote, askedAt: start) { return entry }
+      }
+    }
+    throw .resourceBusy
+  }
+
+  /// What the bucket has under a path. Unreachable is an error, never "not there".
+  /// - Parameter hint: what a fresh listing says, which saves asking whether it is a file or a directory.
+  func remoteEntry(
+    _ path: String, hint: RemoteEntry? = nil, _ cancellation: Cancellation?
+  ) throws(Errno) -> RemoteEntry? {
+    guard configuration.prefix.utf8.count + path.utf8.count < NameRules.longestKey else { return nil }
+    do throws(ObjectStoreError) {
+      if let hint { return try confirm(hint, path, cancellation) }
+      let object = OneShot<Result<ObjectMetadata, ObjectStoreError>>()
+      store.head(key(path), cancellation) { object.fulfil($0) }
+      let below = try store.list(
+        ListRequest(prefix: markerKey(path).string, delimited: false, limit: 1), cancellation)
+      let answer = object.wait()
+      if !below.entries.isEmpty || !below.prefixes.isEmpty {
+        if case .success = answer { noticeHidden(path) }
+        return .directory(marker: try marker(path, cancellation))
+      }
+      return .file(try answer.get())
+    } catch {
+      if error.code == .notFound { return nil }
+      throw log.report("lookup", error)
+    }
+  }
+
+  private func confirm(
+    _ hint: RemoteEntry, _ path: String, _ cancellation: Cancellation?
+  ) throws(ObjectStoreError) -> RemoteEntry? {
+    if hint.isDirectory { return .directory(marker: try marker(path, cancellation)) }
+    return .file(try store.head(key(path), cancellation))
+  }
+
+  /// A directory's marker; nil where there is none.
+  func marker(_ path: String, _ cancellation: Cancellation?) throws(ObjectStoreError) -> ObjectMetadata? {
+    let key = markerKey(path)
+    guard !key.string.isEmpty else { return nil }
+    do throws(ObjectStoreError) {
+      return try store.head(key, cancellation)
+    } catch {
+      guard error.code == .notFound else { throw error }
+      return nil
+    }
+  }
+
+  /// `a` beside `a/b`: the directory is shown, the object is left alone (docs/semantics.md, "Names").
+  func noticeHidden(_ path: String) {
+    guard notices.isNew("hidden:\(path)") else { return }
+    log.warning(
+      "an object is hidden by a directory of the same name",
+      metadata: ["bucket": "\(store.bucket)", "key": "\(key(path))"])
+  }
+
+  /// A key that cannot be a file name is passed over, with one message.
+  func noticeUnshowable(_ key: ObjectKey) {
+    guard notices.isNew("name:\(key)") else { return }
+    log.warning(
+      "an object is not shown: its key has a part that cannot be a file name",
+      metadata: ["bucket": "\(store.bucket)", "key": "\(key.string.debugDescription)"])
+  }
+
+  /// stat(2).
+  public func getAttributes(
+    _ inode: InodeID, _ handle: HandleID?, _ context: CallContext
+  ) throws(Errno) -> AttributeReply {
+    guard let view = tree.view(inode) else { throw .staleNFSFileHandle }
+    if view.isFresh || view.isLocal { return reply(view) }
+    guard let path = view.path else {
+      // Unlinked, or taken away by somebody else, and still open.
+      if view.content != nil { return reply(view) }
+      throw .noSuchFileOrDirectory
+    }
+    guard try refresh(view, path, context.cancellation), let view = tree.view(inode) else {
+      if handle != nil { return reply(view) }
+      throw .noSuchFileOrDirectory
+    }
+    return reply(view)
+  }
+
+  /// Asks the bucket about an inode; false when it is not there any more.
+  func refresh(_ view: NodeView, _ path: String, _ cancellation: Cancellation?) throws(Errno) -> Bool {
+    let start = tree.now
+    if path.isEmpty { return try refreshRoot(cancellation, start) }
+    let hint: RemoteEntry? = view.type == .directory ? nil : .file(ObjectMetadata(view))
+    let remote = try remoteEntry(path, hint: hint, cancellation)
+    return tree.refresh(view.id, remote, askedAt: start)
+  }
+
+  private func refreshRoot(_ cancellation: Cancellation?, _ start: UInt64) throws(Errno) -> Bool {
+    do throws(ObjectStoreError) {
+      let marker = try marker("", cancellation)
+      return tree.refresh(.root, marker.map { .directory(marker: $0) } ?? .listedDirectory, askedAt: start)
+    } catch {
+      throw log.report("stat", error)
+    }
+  }
+
+  func reply(_ view: NodeView) -> AttributeReply {
+    AttributeReply(attributes: view.attributes, lifetime: view.lifetime)
+  }
+
+  /// readlink(2).
+  public func readLink(_ inode: InodeID, _ context: CallContext) throws(Errno) -> String {
+    let (view, path) = try existing(inode)
+    guard view.type == .link else { throw .invalidArgument }
+    if let target = view.target, view.isFresh { return target }
+    do throws(ObjectStoreError) {
+      let longest: UInt64 = 4096
+      let answer = try store.get(
+        GetRequest(key(path), range: ByteRange(offset: 0, length: longest)), context.cancellation)
+      guard answer.metadata.size < longest, !answer.bytes.isEmpty, !answer.bytes.contains(0),
+        let target = String(validating: answer.bytes, as: UTF8.self)
+      else { throw ObjectStoreError(.corruptResponse, "this is no link target", key: key(path)) }
+      let etag = answer.metadata.etag
+      _ = tree.update(inode) { $0.target = (target, etag) }
+      return target
+    } catch {
+      throw log.report("readlink", error)
+    }
+  }
+}
+
+extension ObjectMetadata {
+  /// Just enough to say "a file"; used as a hint.
+  fileprivate init(_ view: NodeView) {
+    self.init(size: view.attributes.size, etag: ETag(""), lastModified: view.attributes.modified)
+  }
+}

@@ -1,0 +1,100 @@
+public import Basics
+import Logging
+import ObjectStore
+public import SystemPackage
+
+/// mkdir, symlink and mknod.
+extension Filesystem {
+  /// Longest target of a symbolic link, in bytes (PATH_MAX less the NUL).
+  private static let longestTarget = 4095
+
+  /// mkdir(2): a `name/` marker, so that an empty directory lasts.
+  public func makeDirectory(
+    _ parent: InodeID, _ name: FileName, mode: UInt32, _ context: CallContext
+  ) throws(Errno) -> EntryReply {
+    let path = try newPath(name, in: parent)
+    return try locks.withClaims([.one(path)]) { () throws(Errno) in
+      try requireFree(path, name, in: parent, context)
+      let posix = newAttributes(mode: mode, .directory, context)
+      do throws(ObjectStoreError) {
+        try putMarker(path, posix, condition: .ifAbsent, context.cancellation)
+      } catch {
+        if error.code == .preconditionFailed { throw .fileExists }
+        throw log.report("mkdir", error)
+      }
+      return try inserted(tree.insert(name, in: parent, type: .directory, posix: posix))
+    }
+  }
+
+  /// symlink(2): an object whose body is the target, marked by its mode (s3fs's form).
+  public func makeLink(
+    _ parent: InodeID, _ name: FileName, target: String, _ context: CallContext
+  ) throws(Errno) -> EntryReply {
+    let path = try newPath(name, in: parent)
+    guard !target.isEmpty, target.utf8.count <= Self.longestTarget else { throw .fileNameTooLong }
+    return try locks.withClaims([.one(path)]) { () throws(Errno) in
+      try requireFree(path, name, in: parent, context)
+      let posix = newAttributes(mode: 0o777, .link, context)
+      let body = Array(target.utf8)
+      do throws(ObjectStoreError) {
+        let request = PutRequest(
+          key(path), body: .bytes(body),
+          attributes: ObjectAttributes(userMetadata: posix.userMetadata(type: .link)), condition: .ifAbsent)
+        try conditions.admit(request.key, .ifAbsent, completesUpload: false, context.cancellation)
+        let result = try store.put(request, context.cancellation)
+        let version = FileVersion(
+          etag: result.etag, size: UInt64(body.count), lastModified: configuration.time.wall)
+        return try inserted(
+          tree.insert(name, in: parent, type: .link, posix: posix, version: version, target: target))
+      } catch let error as ObjectStoreError {
+        if error.code == .preconditionFailed { throw .fileExists }
+        throw log.report("symlink", error)
+      }
+    }
+  }
+
+  /// mknod(2) of a regular file: it is in the bucket when this returns, since nobody will close it.
+  public func makeNode(
+    _ parent: InodeID, _ name: FileName, mode: UInt32, _ context: CallContext
+  ) throws(Errno) -> EntryReply {
+    guard mode & FileType.mask == FileType.file.rawValue || mode & FileType.mask == 0 else {
+      throw .notPermitted
+    }
+    let path = try newPath(name, in: parent)
+    try requireFree(path, name, in: parent, context)
+    let (entry, content) = try insertFile(parent, name, permissions: mode, context)
+    guard let inode = entry.inode, let opened = tree.open(inode) else { throw .staleNFSFileHandle }
+    let file = FileHandle(
+      inode: inode, content: content, mode: OpenMode(reads: false, writes: true), epoch: opened.epoch)
+    defer { close(file) }
+    try commit(inode, content)
+    return entry
+  }
+
+  private func requireFree(
+    _ path: String, _ name: FileName, in parent: InodeID, _ context: CallContext
+  ) throws(Errno) {
+    if let known = tree.view(name, in: parent), known.isLocal { throw .fileExists }
+    let start = tree.now
+    guard let remote = try remoteEntry(path, context.cancellation) else { return }
+    _ = tree.merge(name, in: parent, remote, askedAt: start, counts: false)
+    throw .fileExists
+  }
+
+  private func newAttributes(mode: UInt32, _ type: FileType, _ context: CallContext) -> PosixAttributes {
+    let now = configuration.time.wall
+    var posix = PosixAttributes()
+    posix.type = type
+    posix.permissions = mode & 0o7777
+    posix.uid = context.uid
+    posix.gid = context.gid
+    posix.modified = now
+    posix.changed = now
+    return posix
+  }
+
+  private func inserted(_ entry: EntryReply?) throws(Errno) -> EntryReply {
+    guard let entry else { throw .noSuchFileOrDirectory }
+    return entry
+  }
+}

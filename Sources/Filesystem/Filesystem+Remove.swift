@@ -1,0 +1,105 @@
+public import Basics
+import Logging
+import ObjectStore
+public import SystemPackage
+import WritePath
+
+/// unlink and rmdir.
+extension Filesystem {
+  /// unlink(2). Who has the file open can go on reading: what of it is not on this machine is fetched first.
+  public func unlink(_ parent: InodeID, _ name: FileName, _ context: CallContext) throws(Errno) {
+    let path = try newPath(name, in: parent)
+    try locks.withClaims([.one(path)]) { () throws(Errno) in
+      let view = try found(name, in: parent, context)
+      guard view.type != .directory else { throw .isADirectory }
+      try preserve(view, path, context)
+      do throws(ObjectStoreError) {
+        if view.version != nil || view.content?.version != nil {
+          try keepDirectory(parent, context.cancellation)
+          try store.delete(key(path), context.cancellation)
+        }
+      } catch {
+        tree.distrust(name, in: parent)
+        throw log.report("unlink", error)
+      }
+      orphan(view)
+      tree.remove(name, from: parent)
+    }
+  }
+
+  /// rmdir(2).
+  public func removeDirectory(_ parent: InodeID, _ name: FileName, _ context: CallContext) throws(Errno) {
+    let path = try newPath(name, in: parent)
+    try locks.withClaims([.tree(path)]) { () throws(Errno) in
+      let view = try found(name, in: parent, context)
+      guard view.type == .directory else { throw .notDirectory }
+      guard try isEmpty(view, path, context.cancellation) else { throw .directoryNotEmpty }
+      do throws(ObjectStoreError) {
+        try keepDirectory(parent, context.cancellation)
+        try store.delete(markerKey(path), context.cancellation)
+      } catch {
+        tree.distrust(name, in: parent)
+        throw log.report("rmdir", error)
+      }
+      tree.remove(name, from: parent)
+    }
+  }
+
+  /// The child a change is about, asked for when it is not known.
+  func found(_ name: FileName, in parent: InodeID, _ context: CallContext) throws(Errno) -> NodeView {
+    if let view = tree.view(name, in: parent), view.isFresh || view.isLocal { return view }
+    let entry = try lookup(parent, name, context)
+    guard let inode = entry.inode else { throw .noSuchFileOrDirectory }
+    defer { tree.forget(inode, count: 1) }
+    guard let view = tree.view(inode) else { throw .noSuchFileOrDirectory }
+    return view
+  }
+
+  /// Whether a directory holds nothing but its marker, in the bucket and here.
+  func isEmpty(_ view: NodeView, _ path: String, _ cancellation: Cancellation?) throws(Errno) -> Bool {
+    if tree.descendants(of: view.id).contains(where: \.isLocal) { return false }
+    let marker = markerKey(path)
+    do throws(ObjectStoreError) {
+      let page = try store.list(ListRequest(prefix: marker.string, delimited: false, limit: 2), cancellation)
+      return page.prefixes.isEmpty && page.entries.allSatisfy { $0.key == marker }
+    } catch {
+      throw log.report("listing", error)
+    }
+  }
+
+  /// A directory that is only a common prefix would vanish with its last object: it gets a marker first.
+  func keepDirectory(_ directory: InodeID, _ cancellation: Cancellation?) throws(ObjectStoreError) {
+    guard let view = tree.view(directory), let path = view.path, !path.isEmpty, !view.hasMarker else { return }
+    do throws(ObjectStoreError) {
+      try putMarker(path, view.posix, keeping: view.foreign, condition: .ifAbsent, cancellation)
+    } catch {
+      guard error.code == .preconditionFailed else { throw error }
+    }
+    _ = tree.update(directory) { $0.hasMarker = true }
+  }
+
+  /// Brings the bytes of an open file here before its object goes away.
+  func preserve(_ view: NodeView, _ path: String, _ context: CallContext) throws(Errno) {
+    let readers = handles.files(of: view.id)
+    guard readers.contains(where: \.mode.reads), let handle = readers.first else { return }
+    let staged = try stagedForWriting(handle)
+    do throws(WriteError) {
+      try staged.fill(0..<staged.size, context.cancellation)
+    } catch {
+      throw log.report("keeping a removed file readable", key: key(path), error)
+    }
+  }
+
+  /// Nothing of the file goes to the bucket any more; it lives as long as it is open.
+  func orphan(_ view: NodeView) {
+    guard let content = view.content else { return }
+    let (staged, isOpen): (StagedFile?, Bool) = content.withState { state in
+      state.orphaned = true
+      return (state.staged, state.opens > 0)
+    }
+    guard let staged else { return }
+    staging?.forget(staged)
+    staged.giveUpUpload()
+    if !isOpen { tree.dropContent(view.id, content).map(discard) }
+  }
+}

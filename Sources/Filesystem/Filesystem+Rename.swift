@@ -1,0 +1,233 @@
+public import Basics
+import Logging
+import ObjectStore
+public import SystemPackage
+import WritePath
+
+/// rename: a copy made by the server, then a deletion. There is no moment without a whole copy.
+extension Filesystem {
+  /// What a rename is about.
+  private struct Move {
+    var name: FileName
+    var parent: InodeID
+    var newName: FileName
+    var newParent: InodeID
+    var source: String
+    var destination: String
+  }
+
+  /// rename(2).
+  public func rename(
+    _ parent: InodeID, _ name: FileName, to newParent: InodeID, _ newName: FileName, _ mode: RenameMode,
+    _ context: CallContext
+  ) throws(Errno) {
+    let move = Move(
+      name: name, parent: parent, newName: newName, newParent: newParent, source: try newPath(name, in: parent),
+      destination: try newPath(newName, in: newParent))
+    guard !move.source.utf8.elementsEqual(move.destination.utf8) else { return }
+    let isDirectory = try found(name, in: parent, context).type == .directory
+    let claims: [KeyClaim] =
+      isDirectory
+      ? [.tree(move.source), .tree(move.destination)] : [.one(move.source), .one(move.destination)]
+    guard !isDirectory || !move.destination.utf8.starts(with: "\(move.source)/".utf8) else {
+      throw .invalidArgument
+    }
+    try locks.withClaims(claims) { () throws(Errno) in
+      let view = try found(name, in: parent, context)
+      guard (view.type == .directory) == isDirectory else { throw .resourceBusy }
+      let replaced = try target(of: move, mode, isDirectory, context)
+      do throws(Errno) {
+        if isDirectory {
+          try renameDirectory(view, move, context)
+        } else {
+          try renameFile(view, move, replaced, context)
+        }
+      } catch {
+        tree.distrust(move.name, in: move.parent)
+        tree.distrust(move.newName, in: move.newParent)
+        throw error
+      }
+      if let replaced { orphan(replaced) }
+      tree.move(move.name, from: move.parent, to: move.newName, in: move.newParent)
+    }
+  }
+
+  /// What the new name stands for now, when it may be replaced; nil for nothing.
+  private func target(
+    of move: Move, _ mode: RenameMode, _ isDirectory: Bool, _ context: CallContext
+  ) throws(Errno) -> NodeView? {
+    let view: NodeView
+    do throws(Errno) {
+      view = try found(move.newName, in: move.newParent, context)
+    } catch {
+      guard error == .noSuchFileOrDirectory else { throw error }
+      return nil
+    }
+    guard mode == .replace else { throw .fileExists }
+    if isDirectory {
+      guard view.type == .directory else { throw .notDirectory }
+      guard try isEmpty(view, move.destination, context.cancellation) else { throw .directoryNotEmpty }
+    } else {
+      guard view.type != .directory else { throw .isADirectory }
+    }
+    return view
+  }
+
+  // MARK: A file
+
+  private func renameFile(
+    _ view: NodeView, _ move: Move, _ replaced: NodeView?, _ context: CallContext
+  ) throws(Errno) {
+    if let replaced { try preserve(replaced, move.destination, context) }
+    let newKey = key(move.destination)
+    let wasUploaded = view.version != nil || view.content?.version != nil
+    if let content = view.content, content.isDirty {
+      // Its newest bytes are here: they go to the new name at once. A rename replaces whatever is there.
+      try commitClaimed(view.id, content, to: move.destination, condition: WriteCondition.none)
+    } else {
+      guard let version = view.content?.version ?? view.version else { throw .noSuchFileOrDirectory }
+      do throws(ObjectStoreError) {
+        let result = try ServerSideCopy.copy(
+          from: key(move.source), to: newKey, size: version.size, etag: version.etag, attributes: nil, in: store,
+          context.cancellation)
+        var moved = version
+        moved.etag = result.etag
+        adopt(moved, view, newKey, from: version.etag)
+      } catch {
+        throw log.report("rename", error)
+      }
+    }
+    guard wasUploaded else { return }
+    do throws(ObjectStoreError) {
+      try keepDirectory(move.parent, context.cancellation)
+      try store.delete(key(move.source), nil)
+    } catch {
+      throw log.report("rename: both names stay", error)
+    }
+  }
+
+  // MARK: A directory
+
+  private func renameDirectory(_ view: NodeView, _ move: Move, _ context: CallContext) throws(Errno) {
+    for file in tree.descendants(of: view.id) {
+      guard let content = file.content, content.isDirty, let path = file.path else { continue }
+      try commitClaimed(file.id, content, to: path)
+    }
+    var moved: [(from: ListEntry, to: ObjectKey, etag: ETag)] = []
+    do throws(ObjectStoreError) {
+      try copyTree(move, &moved, context.cancellation)
+    } catch {
+      let made = moved.map(\.to)
+      _ = try? deleteAll(made)
+      throw log.report("rename of a directory", error)
+    }
+    adoptTree(view, move, moved)
+    do throws(ObjectStoreError) {
+      try keepDirectory(move.parent, context.cancellation)
+      try deleteAll(moved.map(\.from.key) + [markerKey(move.source)])
+    } catch {
+      throw log.report("rename of a directory: some names stay in both places", error)
+    }
+  }
+
+  /// Copies everything below a directory, page by page, several objects at once.
+  private func copyTree(
+    _ move: Move, _ moved: inout [(from: ListEntry, to: ObjectKey, etag: ETag)], _ cancellation: Cancellation?
+  ) throws(ObjectStoreError) {
+    let source = markerKey(move.source)
+    let destination = markerKey(move.destination)
+    // A directory that is only a prefix may be renamed too; its new name gets a marker in any case.
+    let marker = try marker(move.source, cancellation)
+    try putMarker(
+      move.destination, marker.map { PosixAttributes($0) } ?? PosixAttributes(),
+      keeping: marker?.userMetadata ?? [:], condition: .none, cancellation)
+    var token: String?
+    repeat {
+      let page = try store.list(
+        ListRequest(prefix: source.string, delimited: false, continuation: token), cancellation)
+      let entries = page.entries.filter { $0.key != source }
+      let results: [Result<ETag, ObjectStoreError>] = fanOut(over: entries, limit: configuration.parallelRequests) {
+        entry, done in
+        let newKey = Self.moved(entry.key, source, destination)
+        copy(entry, to: newKey, cancellation, done)
+      }
+      var failure: ObjectStoreError?
+      for (entry, result) in zip(entries, results) {
+        switch result {
+        case .success(let etag): moved.append((entry, Self.moved(entry.key, source, destination), etag))
+        case .failure(let error): failure = error
+        }
+      }
+      if let failure { throw failure }
+      token = page.continuation
+    } while token != nil
+  }
+
+  private static func moved(_ key: ObjectKey, _ source: ObjectKey, _ destination: ObjectKey) -> ObjectKey {
+    ObjectKey(destination.string + (String(key.string.utf8.dropFirst(source.string.utf8.count)) ?? ""))
+  }
+
+  private func copy(
+    _ entry: ListEntry, to newKey: ObjectKey, _ cancellation: Cancellation?,
+    _ done: @escaping StoreCompletion<ETag>
+  ) {
+    if entry.key.string.hasSuffix("/") {
+      return copyMarker(entry.key, to: newKey, cancellation, done)
+    }
+    if entry.size <= ServerSideCopy.singleCopyLimit {
+      let request = CopyRequest(from: entry.key, to: newKey, sourceMatch: entry.etag)
+      return store.copy(request, cancellation) { done($0.map(\.etag)) }
+    }
+    // Many requests for one object: its own thread of control.
+    workers.submit {
+      done(
+        Result { () throws(ObjectStoreError) in
+          try ServerSideCopy.copy(
+            from: entry.key, to: newKey, size: entry.size, etag: entry.etag, attributes: nil, in: self.store,
+            cancellation
+          ).etag
+        })
+    }
+  }
+
+  /// A marker is made anew: some servers cannot copy a key that ends in a slash.
+  private func copyMarker(
+    _ key: ObjectKey, to newKey: ObjectKey, _ cancellation: Cancellation?, _ done: @escaping StoreCompletion<ETag>
+  ) {
+    store.head(key, cancellation) { answer in
+      switch answer {
+      case .failure(let error) where error.code != .notFound: done(.failure(error))
+      case .failure, .success:
+        let metadata = try? answer.get()
+        let posix = metadata.map { PosixAttributes($0) } ?? PosixAttributes()
+        let request = PutRequest(
+          newKey, body: .bytes([]), attributes: posix.markerAttributes(keeping: metadata?.userMetadata ?? [:]))
+        self.store.put(request, cancellation) { done($0.map(\.etag)) }
+      }
+    }
+  }
+
+  private func adoptTree(
+    _ view: NodeView, _ move: Move, _ moved: [(from: ListEntry, to: ObjectKey, etag: ETag)]
+  ) {
+    let byKey = Dictionary(moved.map { ($0.from.key, $0) }, uniquingKeysWith: { first, _ in first })
+    for file in tree.descendants(of: view.id) where file.type != .directory {
+      guard let path = file.path, let copy = byKey[key(path)],
+        var version = file.content?.version ?? file.version, version.etag == copy.from.etag
+      else { continue }
+      let old = version.etag
+      version.etag = copy.etag
+      adopt(version, file, copy.to, from: old)
+    }
+  }
+
+  private func deleteAll(_ keys: [ObjectKey]) throws(ObjectStoreError) {
+    let perRequest = 1000
+    // Markers last, the deepest first: a server that keeps real directories refuses to remove one that is not empty.
+    let sorted = keys.filter { !$0.string.hasSuffix("/") } + keys.filter { $0.string.hasSuffix("/") }.sorted(by: >)
+    for start in stride(from: 0, to: sorted.count, by: perRequest) {
+      let failed = try store.deleteMany(Array(sorted[start..<min(start + perRequest, sorted.count)]), nil)
+      if let error = failed.values.first { throw error }
+    }
+  }
+}

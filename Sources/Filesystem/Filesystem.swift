@@ -1,0 +1,140 @@
+public import Basics
+import Glibc
+public import Logging
+public import ObjectStore
+public import ReadPath
+import Synchronization
+public import SystemPackage
+public import WritePath
+
+/// A bucket, or what lies below a prefix of it, as a filesystem.
+///
+/// The methods of `FileOperations` are in the extensions of this type, one file a concern. Thread-safe.
+///
+/// Lock order, outermost first: key claims (`KeyLocks`; held across requests), a file's `staging` gate, the gates of its
+/// `StagedFile`; then the mutexes, none of which is held across I/O, a reply or a call to the kernel: the tree's, a
+/// `FileContent`'s, a `StagedFile`'s. The handle table's mutex is taken alone.
+public final class Filesystem: FileOperations {
+  let store: any ObjectStore
+  let readPath: ReadPath
+  /// Where files are staged; nil for a mount that is read only.
+  let staging: StagingArea?
+  let conditions: ConditionalWrites
+  let workers: WorkerPool
+  let configuration: FilesystemConfiguration
+  let log: Logger
+  let tree: Tree
+  let locks = KeyLocks()
+  let handles = HandleTable()
+  let notices = NoticeBook()
+  let markersKeepAttributes = LearntFact()
+  private let kernel = Mutex<(any KernelCache)?>(nil)
+
+  /// Makes a filesystem over a bucket; asks nothing of it yet.
+  /// - Parameters:
+  ///   - store: the bucket.
+  ///   - readPath: reads of that bucket.
+  ///   - staging: where files that are being written are kept; nil makes every write an error.
+  ///   - conditions: keeps writers of other machines from being overwritten.
+  ///   - workers: run part uploads; shut down by the caller after the last operation.
+  public init(
+    store: any ObjectStore, readPath: ReadPath, staging: StagingArea?, conditions: ConditionalWrites,
+    workers: WorkerPool, configuration: FilesystemConfiguration, log: Logger
+  ) {
+    self.store = store
+    self.readPath = readPath
+    self.staging = staging
+    self.conditions = conditions
+    self.workers = workers
+    self.configuration = configuration
+    self.log = log
+    tree = Tree(configuration: configuration)
+  }
+
+  /// Tells the filesystem how to reach the kernel's caches, once there is a session.
+  public func attach(_ kernelCache: any KernelCache) {
+    kernel.withLock { $0 = kernelCache }
+  }
+
+  var kernelCache: (any KernelCache)? { kernel.withLock { $0 } }
+
+  // MARK: Paths
+
+  /// The key of the object at a path below the root.
+  func key(_ path: String) -> ObjectKey { ObjectKey(configuration.prefix + path) }
+
+  /// The key of the marker of the directory at a path; what all keys below it start with.
+  func markerKey(_ path: String) -> ObjectKey {
+    path.isEmpty ? ObjectKey(configuration.prefix) : ObjectKey(configuration.prefix + path + "/")
+  }
+
+  /// An inode that must be there and in the tree.
+  func existing(_ id: InodeID) throws(Errno) -> (view: NodeView, path: String) {
+    guard let view = tree.view(id) else { throw .staleNFSFileHandle }
+    guard let path = view.path else { throw .noSuchFileOrDirectory }
+    return (view, path)
+  }
+
+  /// The path a new name gets, when the name and the key can be.
+  func newPath(_ name: FileName, in parent: InodeID) throws(Errno) -> String {
+    try requireWritable()
+    let (view, directory) = try existing(parent)
+    guard view.type == .directory else { throw .notDirectory }
+    guard NameRules.canShow(name.string) else {
+      throw name.string.utf8.count > NameRules.longestName ? .fileNameTooLong : .invalidArgument
+    }
+    let path = NameRules.path(name, in: directory)
+    // One byte is left for the slash of a marker.
+    guard configuration.prefix.utf8.count + path.utf8.count < NameRules.longestKey else { throw .fileNameTooLong }
+    return path
+  }
+
+  func requireWritable() throws(Errno) {
+    guard !configuration.readOnly, staging != nil else { throw .readOnlyFileSystem }
+  }
+
+  // MARK: statfs, access
+
+  /// An object store has no size: the numbers say "a lot", so that programs that look before they write go on.
+  public func statistics(_ context: CallContext) throws(Errno) -> FilesystemStatistics {
+    let blockSize: UInt64 = 4096
+    let blocks = (1 << 50) / blockSize
+    return FilesystemStatistics(
+      blockSize: blockSize, blocks: blocks, freeBlocks: blocks, files: 1 << 40, freeFiles: 1 << 40)
+  }
+
+  /// Permission bits against the caller; the kernel does this itself under `default_permissions`.
+  public func access(_ inode: InodeID, mask: UInt32, _ context: CallContext) throws(Errno) {
+    let attributes = try getAttributes(inode, nil, context).attributes
+    if mask & UInt32(W_OK) != 0 { try requireWritable() }
+    let isExecutable = attributes.mode & 0o111 != 0 || attributes.mode & FileType.mask == FileType.directory.rawValue
+    if context.uid == 0 {
+      guard mask & UInt32(X_OK) == 0 || isExecutable else { throw .permissionDenied }
+      return
+    }
+    let shift: UInt32 = context.uid == attributes.uid ? 6 : context.gid == attributes.gid ? 3 : 0
+    guard (attributes.mode >> shift) & mask & 0o7 == mask & 0o7 else { throw .permissionDenied }
+  }
+
+  /// Gives back lookups.
+  public func forget(_ inode: InodeID, count: UInt64) { tree.forget(inode, count: count) }
+}
+
+/// Messages that are worth one line, not one for each time. Thread-safe.
+final class NoticeBook: Sendable {
+  private let seen = Mutex<Set<String>>([])
+
+  /// Whether this is the first time; past a few thousand different ones everything counts as known.
+  func isNew(_ notice: String) -> Bool {
+    seen.withLock { $0.count < 4096 && $0.insert(notice).inserted }
+  }
+}
+
+/// Something found out once. Thread-safe.
+final class LearntFact: Sendable {
+  private let known = Mutex(false)
+
+  var isKnown: Bool { known.withLock { $0 } }
+
+  func note() { known.withLock { $0 = true } }
+}

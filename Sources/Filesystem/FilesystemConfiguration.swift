@@ -1,0 +1,43 @@
+public import Basics
+
+/// How a bucket is shown.
+public struct FilesystemConfiguration: Sendable {
+  /// What all keys start with: empty, or ending in `/`.
+  public var prefix: String
+  /// Owner of what carries no owner of its own.
+  public var uid: UInt32
+  /// Group of what carries no group of its own.
+  public var gid: UInt32
+  /// Permission bits of files that carry none.
+  public var fileMode: UInt32
+  /// Permission bits of directories that carry none.
+  public var directoryMode: UInt32
+  /// For how many seconds what was learnt from the bucket is believed; 0 asks every time.
+  public var metadataLifetime: Double
+  /// Refuses every change with EROFS.
+  public var readOnly: Bool
+  /// This machine's name, for the names of conflict copies.
+  public var host: String
+  /// Requests under way at once for one listing or rename.
+  public var parallelRequests: Int
+  /// The clocks.
+  public var time: TimeSource
+
+  /// A configuration with the defaults of `waysfs mount`.
+  public init(
+    prefix: String = "", uid: UInt32 = 0, gid: UInt32 = 0, fileMode: UInt32 = 0o644, directoryMode: UInt32 = 0o755,
+    metadataLifetime: Double = 10, readOnly: Bool = false,
+    host: String = "localhost", parallelRequests: Int = 48, time: TimeSource = .system
+  ) {
+    self.prefix = prefix
+    self.uid = uid
+    self.gid = gid
+    self.fileMode = fileMode
+    self.directoryMode = directoryMode
+    self.metadataLifetime = metadataLifetime
+    self.readOnly = readOnly
+    self.host = host
+    self.parallelRequests = parallelRequests
+    self.time = time
+  }
+}

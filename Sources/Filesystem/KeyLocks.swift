@@ -1,0 +1,92 @@
+import Basics
+import ObjectStore
+import Synchronization
+
+/// What a change claims for itself while it is under way.
+enum KeyClaim: Hashable, Sendable {
+  /// One object, or the marker of one directory: the path without a slash at its end.
+  case one(String)
+  /// A path and everything below it.
+  case tree(String)
+
+  func overlaps(_ other: KeyClaim) -> Bool {
+    switch (self, other) {
+    case (.one(let left), .one(let right)): left.utf8.elementsEqual(right.utf8)
+    case (.tree(let root), .one(let path)), (.one(let path), .tree(let root)): Self.contains(root, path)
+    case (.tree(let left), .tree(let right)): Self.contains(left, right) || Self.contains(right, left)
+    }
+  }
+
+  private static func contains(_ root: String, _ path: String) -> Bool {
+    guard path.utf8.starts(with: root.utf8) else { return false }
+    let rest = path.utf8.dropFirst(root.utf8.count)
+    return rest.isEmpty || root.isEmpty || rest.first == UInt8(ascii: "/")
+  }
+}
+
+/// Makes changes of the same object go one after the other: an upload and a rename of one file, or a rename of a
+/// directory and a removal below it, never overlap.
+///
+/// All claims of a change are taken at once, in the order of asking, so nobody holds one and waits for another. Held
+/// across requests; no mutex is. Not recursive. Thread-safe.
+final class KeyLocks: Sendable {
+  private struct State {
+    var held: [Int: [KeyClaim]] = [:]
+    var waiting: [(id: Int, claims: [KeyClaim], wake: Semaphore)] = []
+    var nextID = 0
+  }
+
+  private let state = Mutex(State())
+
+  func withClaims<Value, Failure: Error>(
+    _ claims: [KeyClaim], _ body: () throws(Failure) -> Value
+  ) throws(Failure) -> Value {
+    let id = take(claims)
+    defer { release(id) }
+    return try body()
+  }
+
+  private func take(_ claims: [KeyClaim]) -> Int {
+    let (id, wake): (Int, Semaphore?) = state.withLock { state in
+      state.nextID += 1
+      let blocked =
+        state.held.values.contains { Self.overlap($0, claims) }
+        || state.waiting.contains { Self.overlap($0.claims, claims) }
+      guard blocked else {
+        state.held[state.nextID] = claims
+        return (state.nextID, nil)
+      }
+      let wake = Semaphore()
+      state.waiting.append((state.nextID, claims, wake))
+      return (state.nextID, wake)
+    }
+    wake?.wait()
+    return id
+  }
+
+  private func release(_ id: Int) {
+    let awake: [Semaphore] = state.withLock { state in
+      state.held[id] = nil
+      var awake: [Semaphore] = []
+      var still: [(id: Int, claims: [KeyClaim], wake: Semaphore)] = []
+      for waiter in state.waiting {
+        let blocked =
+          state.held.values.contains { Self.overlap($0, waiter.claims) }
+          || still.contains { Self.overlap($0.claims, waiter.claims) }
+        if blocked {
+          still.append(waiter)
+        } else {
+          state.held[waiter.id] = waiter.claims
+          awake.append(waiter.wake)
+        }
+      }
+      state.waiting = still
+      return awake
+    }
+    for semaphore in awake { semaphore.signal() }
+  }
+
+  private static func overlap(_ left: [KeyClaim], _ right: [KeyClaim]) -> Bool {
+    left.contains { claim in right.contains { claim.overlaps($0) } }
+  }
+}

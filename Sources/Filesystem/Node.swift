@@ -1,0 +1,121 @@
+import Basics
+import ObjectStore
+
+/// What the bucket has under a path.
+enum RemoteEntry: Hashable, Sendable {
+  /// An object, asked by HEAD.
+  case file(ObjectMetadata)
+  /// An object as a listing shows it: its attributes are not known.
+  case listedFile(ListEntry)
+  /// A common prefix, and its `name/` marker where there is one.
+  case directory(marker: ObjectMetadata?)
+  /// A common prefix of which a listing showed no more.
+  case listedDirectory
+
+  var isDirectory: Bool {
+    switch self {
+    case .directory, .listedDirectory: true
+    case .file, .listedFile: false
+    }
+  }
+}
+
+/// All names of a directory, as one complete listing showed them.
+struct Listing: Sendable {
+  var entries: [FileName: RemoteEntry]
+  /// Monotonic time until which it is believed, in nanoseconds.
+  var freshUntil: UInt64
+}
+
+/// A file or directory the kernel, an open handle or an unsent upload refers to. Lives in, and is guarded by, the
+/// tree's mutex.
+final class Node {
+  let id: InodeID
+  let fileNumber: UInt64
+  let type: FileType
+  var name: FileName
+  /// The directory it is in; nil for the root and for what was unlinked.
+  var parent: InodeID?
+  /// How often the kernel was given this inode.
+  var lookups: UInt64 = 0
+  var posix: PosixAttributes
+  /// For files and links: the version the attributes belong to; nil for what was never uploaded.
+  var version: FileVersion?
+  /// Whether `posix` is what the object carries (HEAD), or just what a listing can tell.
+  var attributesKnown = false
+  /// Monotonic time until which all this is believed, in nanoseconds.
+  var freshUntil: UInt64 = 0
+  /// For files that are open or hold what could not be sent.
+  var content: FileContent?
+  /// The version whose pages the kernel may hold.
+  var kernelVersion: ETag?
+  /// For links: where it leads, once read, and the version it was read from.
+  var target: (text: String, etag: ETag)?
+
+  // Directories.
+  var children: [FileName: InodeID] = [:]
+  var listing: Listing?
+  /// Names that are known not to be there, and until when (monotonic).
+  var absent: [FileName: UInt64] = [:]
+  /// Names that this mount changed, and when (monotonic): an answer to a question asked before is out of date.
+  var touched: [FileName: UInt64] = [:]
+  /// Whether its marker object is known to be there.
+  var hasMarker = false
+  /// Metadata headers of the marker that are no attributes of ours.
+  var foreign: [String: String] = [:]
+  /// When the marker was stored.
+  var markerTime: Timestamp?
+
+  init(id: InodeID, fileNumber: UInt64, type: FileType, name: FileName, parent: InodeID?, posix: PosixAttributes) {
+    self.id = id
+    self.fileNumber = fileNumber
+    self.type = type
+    self.name = name
+    self.parent = parent
+    self.posix = posix
+  }
+
+  /// Whether what is known here counts more than what the bucket says.
+  var isLocal: Bool { content?.isLocal ?? false }
+
+  /// Whether a listed entry shows the version whose attributes are known.
+  func matches(_ entry: RemoteEntry) -> Bool {
+    guard type != .directory, attributesKnown, case .listedFile(let listed) = entry else { return false }
+    return version?.etag == listed.etag && version?.lastModified == listed.lastModified
+  }
+
+  /// Notes that this mount changed a name in this directory.
+  func touch(_ child: FileName, at now: UInt64) {
+    // An answer older than this is never used: requests end long before.
+    let horizon: UInt64 = 900 * 1_000_000_000
+    if touched.count > 4096 { touched = touched.filter { $0.value + horizon > now } }
+    touched[child] = now
+    absent[child] = nil
+  }
+
+  /// Notes that a name is not there.
+  func noteAbsent(_ child: FileName, until: UInt64, now: UInt64) {
+    if absent.count > 4096 { absent = absent.filter { $0.value > now } }
+    absent[child] = until
+  }
+}
+
+/// A copy of what is known of a node, to work with outside the tree's mutex.
+struct NodeView: Sendable {
+  var id: InodeID
+  var parent: InodeID?
+  var name: FileName
+  /// Path below the mount's root, without slashes at its ends; nil for what was unlinked.
+  var path: String?
+  var type: FileType
+  var posix: PosixAttributes
+  var version: FileVersion?
+  var attributes: FileAttributes
+  var lifetime: Double
+  var isFresh: Bool
+  var isLocal: Bool
+  var content: FileContent?
+  var hasMarker: Bool
+  var foreign: [String: String]
+  var target: String?
+}

@@ -1,0 +1,233 @@
+import Basics
+import ObjectStore
+import WritePath
+
+/// What this mount changes, noted after it happened in the bucket (or, for a new file, before).
+extension Tree {
+  /// A new file, link or directory; counts as a lookup. Nil when the directory is gone.
+  func insert(
+    _ name: FileName, in parent: InodeID, type: FileType, posix: PosixAttributes, content: FileContent? = nil,
+    version: FileVersion? = nil, target: String? = nil
+  ) -> EntryReply? {
+    let now = now
+    return withState { state in
+      guard let directory = state.nodes[parent], directory.type == .directory else { return nil }
+      if let old = state.child(name, of: parent) { state.detach(old) }
+      let node = state.add(name, to: directory, type: type, posix: posix)
+      node.content = content
+      node.version = version
+      node.attributesKnown = true
+      node.freshUntil = expiry(from: now)
+      node.lookups = 1
+      if type == .directory {
+        node.hasMarker = true
+        node.markerTime = configuration.time.wall
+      }
+      if let target, let etag = version?.etag { node.target = (target, etag) }
+      note(node, in: directory, now)
+      return entry(node, state, now)
+    }
+  }
+
+  /// A name is gone.
+  func remove(_ name: FileName, from parent: InodeID) {
+    let now = now
+    withState { state in
+      guard let directory = state.nodes[parent] else { return }
+      directory.touch(name, at: now)
+      directory.listing?.entries[name] = nil
+      directory.noteAbsent(name, until: expiry(from: now), now: now)
+      if let node = state.child(name, of: parent) { state.detach(node) }
+    }
+  }
+
+  /// A name has moved; what it replaced is detached.
+  func move(_ name: FileName, from parent: InodeID, to newName: FileName, in newParent: InodeID) {
+    let now = now
+    withState { state in
+      guard let source = state.nodes[parent], let destination = state.nodes[newParent] else { return }
+      if let old = state.child(newName, of: newParent) { state.detach(old) }
+      source.touch(name, at: now)
+      source.listing?.entries[name] = nil
+      source.noteAbsent(name, until: expiry(from: now), now: now)
+      guard let node = state.child(name, of: parent) else {
+        destination.touch(newName, at: now)
+        destination.listing = nil
+        return
+      }
+      source.children[name] = nil
+      node.name = newName
+      node.parent = newParent
+      destination.children[newName] = node.id
+      if node.type == .directory { forgetListings(node, &state) }
+      note(node, in: destination, now)
+      state.dropIfUnused(source)
+    }
+  }
+
+  /// The bucket has a new version of a file.
+  func committed(_ id: InodeID, _ version: FileVersion, posix: PosixAttributes) {
+    let now = now
+    withState { state in
+      guard let node = state.nodes[id] else { return }
+      // The pages the kernel has are of what was just written.
+      if node.kernelVersion == node.version?.etag { node.kernelVersion = version.etag }
+      node.version = version
+      node.posix = posix
+      node.attributesKnown = true
+      node.freshUntil = expiry(from: now)
+      if let directory = node.parent.flatMap({ state.nodes[$0] }) { note(node, in: directory, now) }
+    }
+  }
+
+  /// A directory's marker was written.
+  func markerWritten(_ id: InodeID, posix: PosixAttributes? = nil) {
+    let now = now
+    withState { state in
+      guard let node = state.nodes[id] else { return }
+      node.hasMarker = true
+      if let posix { node.posix = posix }
+      if node.markerTime == nil { node.markerTime = configuration.time.wall }
+      node.attributesKnown = true
+      node.freshUntil = expiry(from: now)
+      if let parent = node.parent.flatMap({ state.nodes[$0] }) { parent.touch(node.name, at: now) }
+    }
+  }
+
+  /// What is known of a name may be wrong after a change that failed half-way: the bucket is asked next time.
+  func distrust(_ name: FileName, in parent: InodeID) {
+    withState { state in
+      guard let directory = state.nodes[parent] else { return }
+      directory.listing = nil
+      directory.absent[name] = nil
+      guard let node = state.child(name, of: parent) else { return }
+      node.freshUntil = 0
+      forgetListings(node, &state)
+    }
+  }
+
+  private func note(_ node: Node, in directory: Node, _ now: UInt64) {
+    directory.touch(node.name, at: now)
+    if let listed = Self.listed(node) { directory.listing?.entries[node.name] = listed }
+  }
+
+  /// A listing names versions that a copy of the directory has replaced.
+  private func forgetListings(_ node: Node, _ state: inout State) {
+    node.listing = nil
+    for child in node.children.values.compactMap({ state.nodes[$0] }) where child.type == .directory {
+      forgetListings(child, &state)
+    }
+  }
+
+  /// Everything known below a directory, by path; the directory itself is not in it.
+  func descendants(of id: InodeID) -> [NodeView] {
+    let now = now
+    return withState { state in
+      var views: [NodeView] = []
+      var pending = state.nodes[id].map { [$0] } ?? []
+      while let directory = pending.popLast() {
+        for child in directory.children.values.compactMap({ state.nodes[$0] }) {
+          views.append(view(child, state, now))
+          if child.type == .directory { pending.append(child) }
+        }
+      }
+      return views
+    }
+  }
+
+  /// All files that are open or hold unsent bytes.
+  func filesInUse() -> [NodeView] {
+    let now = now
+    return withState { state in
+      state.nodes.values.filter { $0.content != nil }.map { view($0, state, now) }
+    }
+  }
+
+  // MARK: Opens
+
+  /// The content of a file, made when it is the first to be opened; the open is counted.
+  /// - Returns: nil when the inode is gone or is no file; `outdated` is a staged file to discard.
+  func open(
+    _ id: InodeID
+  ) -> (content: FileContent, epoch: Int, keepsPages: Bool, outdated: StagedFile?)? {
+    withState { state in
+      guard let node = state.nodes[id], node.type == .file else { return nil }
+      let content = node.content ?? FileContent(inode: id, version: node.version)
+      node.content = content
+      let known = node.version
+      let (epoch, version, staged, outdated) = content.withState { state in
+        var outdated: StagedFile?
+        state.opens += 1
+        // Somebody else's version was seen since: from this open on it is the one that is read.
+        let isClean = !state.orphaned && !(state.staged?.isDirty ?? false) && !state.attributesPending
+        if isClean, let known, state.version?.etag != known.etag {
+          if state.opens > 1 || state.staged != nil { state.epoch += 1 }
+          state.version = known
+          outdated = state.staged
+          state.staged = nil
+        }
+        return (state.epoch, state.version, state.staged != nil, outdated)
+      }
+      let keeps = staged || (version != nil && node.kernelVersion == version?.etag)
+      node.kernelVersion = version?.etag
+      return (content, epoch, keeps, outdated)
+    }
+  }
+
+  /// A handle is gone. The content of a file that nobody has open and that holds nothing unsent leaves the tree.
+  /// - Returns: a staged file to discard.
+  func close(_ id: InodeID, _ content: FileContent) -> StagedFile? {
+    withState { state in
+      content.withState { $0.opens -= 1 }
+      return drop(content, of: id, &state)
+    }
+  }
+
+  /// Lets go of a file's content when nobody has it open and it holds nothing unsent.
+  /// - Returns: a staged file to discard.
+  func dropContent(_ id: InodeID, _ content: FileContent) -> StagedFile? {
+    withState { state in drop(content, of: id, &state) }
+  }
+
+  private func drop(_ content: FileContent, of id: InodeID, _ state: inout State) -> StagedFile? {
+    let unneeded: (isUnneeded: Bool, staged: StagedFile?) = content.withState { state in
+      let holdsUnsent = !state.orphaned && (state.staged?.isDirty ?? false) && state.staged?.failure == nil
+      guard state.opens == 0, !holdsUnsent else { return (false, nil) }
+      defer { state.staged = nil }
+      return (true, state.staged)
+    }
+    if unneeded.isUnneeded, let node = state.nodes[id], node.content === content {
+      node.content = nil
+      // A new file that could not be written whole never came to be.
+      if node.version == nil { state.detach(node) } else { state.dropIfUnused(node) }
+    }
+    return unneeded.staged
+  }
+
+  /// Parts a file from its open handles, which are stale from now on: its name belongs to another version.
+  func disown(_ id: InodeID, _ content: FileContent) {
+    withState { state in
+      content.withState { state in
+        state.orphaned = true
+        state.epoch += 1
+      }
+      guard let node = state.nodes[id], node.content === content else { return }
+      node.content = nil
+      node.freshUntil = 0
+      if let directory = node.parent.flatMap({ state.nodes[$0] }) {
+        directory.listing = nil
+        directory.touched[node.name] = nil
+      }
+    }
+  }
+
+  /// A copy made by the server: the same bytes under another version, and perhaps another key.
+  func relocated(_ id: InodeID, to version: FileVersion) {
+    withState { state in
+      guard let node = state.nodes[id] else { return }
+      if node.kernelVersion == node.version?.etag { node.kernelVersion = version.etag }
+      if let target = node.target { node.target = (target.text, version.etag) }
+      node.version = version
+    }
+  }
+}

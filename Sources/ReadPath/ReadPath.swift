@@ -1,0 +1,122 @@
+public import BlockCache
+public import Logging
+public import ObjectStore
+import Synchronization
+
+/// Reads objects through the block cache: reads ahead, coalesces, and never mixes versions.
+///
+/// Thread-safe. Locks, in order: the lock of a `SharedObject`, then the pool's. The registry's, a reader's planner's and
+/// the scheduler's are leaves: nothing is called while they are held.
+public final class ReadPath: Sendable {
+  private struct Identity: Hashable {
+    let version: ObjectVersion
+    let size: UInt64
+  }
+
+  private struct WeakObject {
+    // Blocks in the pool, GETs and readers keep an object alive; the registry does not.
+    weak var object: SharedObject?
+  }
+
+  private struct Registry {
+    var objects: [Identity: WeakObject] = [:]
+    var sweepAt = 64
+    var nextReader: UInt64 = 1
+  }
+
+  let store: any ObjectStore
+  let pool: BlockPool
+  let configuration: ReadPathConfiguration
+  let scheduler: GetScheduler
+  let log: Logger
+  private let registry = Mutex(Registry())
+  private let isTimerSet = Atomic(false)
+
+  /// A read path over one bucket. Starts no thread and takes no memory before the first read.
+  public init(store: any ObjectStore, pool: BlockPool, configuration: ReadPathConfiguration, log: Logger) {
+    self.store = store
+    self.pool = pool
+    self.configuration = configuration
+    self.log = log
+    scheduler = GetScheduler(limit: configuration.maximumGets)
+  }
+
+  deinit {
+    // The pool keeps the objects that own its blocks, and they the pool: without readers nothing is worth keeping.
+    pool.trim()
+    pool.trim()
+  }
+
+  /// The longest read that is answered at once, in bytes: with any alignment it fits into the pool.
+  public var maximumReadLength: Int { (pool.capacity - 1) * BlockGeometry.blockSize }
+
+  /// Opens one version of an object. Sends no request. Readers of the same version share what is fetched, also with
+  /// earlier readers while the memory was not needed for anything else.
+  /// - Parameter size: length of the object in bytes; the server must agree, or reads fail with `preconditionFailed`.
+  public func open(key: ObjectKey, etag: ETag, size: UInt64) -> ObjectReader {
+    // Far beyond what S3 stores, and far from where rounding up would overflow.
+    let size = min(size, 1 << 60)
+    let identity = Identity(version: ObjectVersion(bucket: store.bucket, key: key, etag: etag), size: size)
+    let (object, reader) = registry.withLock { registry in
+      defer { registry.nextReader += 1 }
+      if let object = registry.objects[identity]?.object { return (object, registry.nextReader) }
+      let object = SharedObject(
+        place: ObjectPlace(key: key, etag: etag), size: size, store: store, pool: pool, scheduler: scheduler,
+        maximumGet: configuration.readAhead.maximumGet, log: log)
+      Self.insert(object, as: identity, &registry)
+      return (object, registry.nextReader)
+    }
+    object.add(reader: reader)
+    return ObjectReader(path: self, object: object, id: reader)
+  }
+
+  /// Gives memory back to the system that was not used since the last call. For owners without a timer.
+  public func trim() {
+    pool.trim()
+  }
+
+  /// The bytes of `object` are found under `place` from now on.
+  func relocate(_ object: SharedObject, to place: ObjectPlace) {
+    let old = object.currentPlace
+    object.endMove(to: place)
+    registry.withLock { registry in
+      let before = identity(old, object.size)
+      if registry.objects[before]?.object === object { registry.objects[before] = nil }
+      // Whoever opened the new name already goes on with an object of their own: the same bytes, cached twice.
+      let after = identity(place, object.size)
+      if registry.objects[after]?.object == nil { Self.insert(object, as: after, &registry) }
+    }
+  }
+
+  private func identity(_ place: ObjectPlace, _ size: UInt64) -> Identity {
+    Identity(version: ObjectVersion(bucket: store.bucket, key: place.key, etag: place.etag), size: size)
+  }
+
+  private static func insert(_ object: SharedObject, as identity: Identity, _ registry: inout Registry) {
+    registry.objects[identity] = WeakObject(object: object)
+    guard registry.objects.count >= registry.sweepAt else { return }
+    registry.objects = registry.objects.filter { $0.value.object != nil }
+    registry.sweepAt = max(64, registry.objects.count * 2)
+  }
+
+  // MARK: Idle memory
+
+  /// Memory is in use: sees to it that it is given back when that ends.
+  func noteUse() {
+    guard configuration.schedule != nil, !isTimerSet.load(ordering: .relaxed) else { return }
+    setTimer()
+  }
+
+  private func setTimer() {
+    guard let schedule = configuration.schedule else { return }
+    guard !isTimerSet.exchange(true, ordering: .sequentiallyConsistent) else { return }
+    let start = configuration.time.monotonic
+    schedule(configuration.idleSeconds) { [weak self] in
+      guard let self else { return }
+      isTimerSet.store(false, ordering: .sequentiallyConsistent)
+      let elapsed = Double(configuration.time.monotonic - start) / 1e9
+      // At shutdown timers fire at once; setting another would never end.
+      if pool.trim(), elapsed >= configuration.idleSeconds / 2 { setTimer() }
+    }
+  }
+}

@@ -1,0 +1,118 @@
+public import Basics
+import Logging
+public import ObjectStore
+import Synchronization
+
+/// Makes the conditions of a write hold, whatever the server can do.
+///
+/// Whether the server minds `If-Match` and `If-None-Match` on a PUT is found out on a scratch key before the first
+/// write of a mount, and remembered. Where it does not, a HEAD just before the write stands in: that leaves a gap of
+/// one round trip in which another writer can get lost, and one warning says so. CompleteMultipartUpload always gets
+/// the HEAD as well: some servers mind conditions on PUT and ignore them there.
+///
+/// Thread-safe. Methods block. The probe runs with a gate held, never with a mutex.
+public final class ConditionalWrites: Sendable {
+  private enum Support { case unknown, enforced, ignored }
+
+  private let store: any ObjectStore
+  private let scratchPrefix: String
+  private let random: @Sendable () -> UInt64
+  private let log: Logger
+  private let probing = Gate()
+  private let support = Mutex(Support.unknown)
+
+  /// Prepares to probe; sends nothing yet.
+  /// - Parameters:
+  ///   - scratchPrefix: what the scratch key starts with: the mount's own prefix.
+  ///   - random: makes the scratch key one that nobody uses.
+  public init(
+    store: any ObjectStore, scratchPrefix: String, random: @escaping @Sendable () -> UInt64, log: Logger
+  ) {
+    self.store = store
+    self.scratchPrefix = scratchPrefix
+    self.random = random
+    self.log = log
+  }
+
+  /// To be called before a PUT or a completion with that condition.
+  /// - Throws: `preconditionFailed` when it is known not to hold.
+  public func admit(
+    _ key: ObjectKey, _ condition: WriteCondition, completesUpload: Bool, _ cancellation: Cancellation?
+  ) throws(ObjectStoreError) {
+    guard condition != .none else { return }
+    guard try !isEnforced(cancellation) || completesUpload else { return }
+    let current: ETag?
+    do throws(ObjectStoreError) {
+      current = try store.head(key, cancellation).etag
+    } catch {
+      guard error.code == .notFound else { throw error }
+      current = nil
+    }
+    let holds =
+      switch condition {
+      case .none: true
+      case .ifAbsent: current == nil
+      case .ifMatch(let etag): current == etag
+      }
+    guard holds else {
+      throw ObjectStoreError(
+        .preconditionFailed, "the object was changed by somebody else", bucket: store.bucket, key: key)
+    }
+  }
+
+  private func isEnforced(_ cancellation: Cancellation?) throws(ObjectStoreError) -> Bool {
+    if let known { return known }
+    return try probing.exclusive { () throws(ObjectStoreError) in
+      if let known { return known }
+      let enforced = try probe(cancellation)
+      support.withLock { $0 = enforced ? .enforced : .ignored }
+      if !enforced {
+        log.warning(
+          """
+          this server ignores conditional writes; a check is made before each write instead, which cannot see a write \
+          of another machine in the same moment
+          """,
+          metadata: ["bucket": "\(store.bucket)"])
+      }
+      return enforced
+    }
+  }
+
+  private var known: Bool? {
+    switch support.withLock({ $0 }) {
+    case .unknown: nil
+    case .enforced: true
+    case .ignored: false
+    }
+  }
+
+  /// Two writes that must be refused: a second creation, and a change of a version that never was.
+  private func probe(_ cancellation: Cancellation?) throws(ObjectStoreError) -> Bool {
+    let key = ObjectKey("\(scratchPrefix).waysfs-probe-\(String(random(), radix: 16))")
+    let wrongVersion = ETag("00000000000000000000000000000000")
+    do throws(ObjectStoreError) {
+      try store.put(PutRequest(key, body: .bytes([]), condition: .ifAbsent), cancellation)
+    } catch {
+      if error.code == .unsupported || error.code == .invalidRequest { return false }
+      throw error
+    }
+    defer { try? store.delete(key, nil) }
+    guard try isRefused(key, .ifAbsent, cancellation) else { return false }
+    return try isRefused(key, .ifMatch(wrongVersion), cancellation)
+  }
+
+  private func isRefused(
+    _ key: ObjectKey, _ condition: WriteCondition, _ cancellation: Cancellation?
+  ) throws(ObjectStoreError) -> Bool {
+    do throws(ObjectStoreError) {
+      try store.put(PutRequest(key, body: .bytes([0]), condition: condition), cancellation)
+      return false
+    } catch {
+      switch error.code {
+      case .preconditionFailed, .conflict: return true
+      case .unsupported, .invalidRequest: return false
+      default: throw error
+      }
+    }
+  }
+}

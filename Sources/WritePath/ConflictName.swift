@@ -1,0 +1,71 @@
+public import Basics
+public import ObjectStore
+
+/// The name under which this machine's bytes are kept when somebody else changed the object first.
+public enum ConflictName {
+  /// `NAME (conflict HOST DATE)` beside the object, the date in UTC to the second.
+  ///
+  /// A name that would pass 255 bytes is shortened at its end, between characters. `attempt` above 1 makes a further
+  /// name, for two conflicts in one second.
+  public static func key(for key: ObjectKey, host: String, at time: Timestamp, attempt: Int = 1) -> ObjectKey {
+    let slash = key.string.lastIndex(of: "/").map { key.string.index(after: $0) } ?? key.string.startIndex
+    let more = attempt > 1 ? " \(attempt)" : ""
+    let host = String(host.prefix { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-") }.prefix(63))
+    let suffix = " (conflict \(host.isEmpty ? "unknown" : host) \(date(time))\(more))"
+    var name = String(key.string[slash...])
+    while name.utf8.count + suffix.utf8.count > 255, !name.isEmpty { name.removeLast() }
+    return ObjectKey(key.string[..<slash] + name + suffix)
+  }
+
+  /// `2026-11-22 16.49.37`: no colons, which some systems refuse in names.
+  private static func date(_ time: Timestamp) -> String {
+    let (year, month, day) = civilDate(daysSinceEpoch: time.seconds.floorDivided(by: 86_400))
+    let second = time.seconds - time.seconds.floorDivided(by: 86_400) * 86_400
+    return "\(year)-\(two(month))-\(two(day)) \(two(second / 3600)).\(two(second / 60 % 60)).\(two(second % 60))"
+  }
+
+  private static func two(_ number: Int64) -> String { number < 10 ? "0\(number)" : "\(number)" }
+
+  /// The Gregorian date of a day, counted in years that begin in March so that leap days come last.
+  private static func civilDate(daysSinceEpoch: Int64) -> (year: Int64, month: Int64, day: Int64) {
+    let shifted = daysSinceEpoch + 719_468
+    let era = shifted.floorDivided(by: 146_097)
+    let dayOfEra = shifted - era * 146_097
+    let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+    let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+    let shiftedMonth = (5 * dayOfYear + 2) / 153
+    let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
+    return (yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, dayOfYear - (153 * shiftedMonth + 2) / 5 + 1)
+  }
+}
+
+extension Int64 {
+  fileprivate func floorDivided(by divisor: Int64) -> Int64 {
+    let quotient = self / divisor
+    return self % divisor < 0 ? quotient - 1 : quotient
+  }
+}
+
+/// Keeping both versions when somebody else changed the object first.
+public enum Conflict {
+  /// Stores a file beside its name, under a conflict name nobody has; blocks.
+  /// - Returns: the key it has now.
+  public static func store(
+    _ staged: StagedFile, _ target: UploadTarget, host: String, time: TimeSource, conditions: ConditionalWrites
+  ) throws(WriteError) -> ObjectKey {
+    let attempts = 9
+    for attempt in 1...attempts {
+      var target = target
+      target.key = ConflictName.key(for: target.key, host: host, at: time.wall, attempt: attempt)
+      do throws(WriteError) {
+        _ = try staged.upload(to: target, condition: .ifAbsent, conditions: conditions)
+        return target.key
+      } catch {
+        guard attempt < attempts, case .store(let cause) = error, cause.code == .preconditionFailed else {
+          throw error
+        }
+      }
+    }
+    throw .store(ObjectStoreError(.conflict, "no name is free for a conflict copy", key: target.key))
+  }
+}
