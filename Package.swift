@@ -78,7 +78,9 @@ let package = Package(
     tests("Filesystem", ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", system, log]),
     tests("FuseSession", ["Basics", "Filesystem", "CFuse", system, log]),
     .testTarget(name: "waysfsTests", dependencies: ["waysfs", "Basics"], swiftSettings: strict),
-    .testTarget(name: "SandboxTests", dependencies: ["waysfs-sandbox", system], swiftSettings: strict),
+    .testTarget(
+      name: "SandboxTests", dependencies: ["waysfs-sandbox", "HTTPTransport", "WAYSCloud", system],
+      swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )
