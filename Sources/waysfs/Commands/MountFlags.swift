@@ -15,6 +15,7 @@ struct MountFlags: ParsableArguments {
   @Option(.fileMode) var fileMode: String?
   @Option(.directoryMode) var directoryMode: String?
   @Flag(.allowOther) var allowOther = false
+  @Flag(.allowNonEmpty) var allowNonEmpty = false
   @Option(.attributes) var attributes: String?
   @Option(.metadataLifetime) var metadataLifetime: String?
   @Option(.memoryLimit) var memoryLimit: String?
@@ -49,7 +50,7 @@ struct MountFlags: ParsableArguments {
       (.virtualHost, virtualHost ? "virtual" : nil), (.readOnly, readOnly ? "yes" : nil),
       (.foreground, foreground ? "yes" : nil), (.cacheDirectory, cacheDirectory), (.uid, uid), (.gid, gid),
       (.umask, umask), (.fileMode, fileMode), (.directoryMode, directoryMode),
-      (.allowOther, allowOther ? "yes" : nil), (.attributes, attributes), (.metadataLifetime, metadataLifetime),
+      (.allowOther, allowOther ? "yes" : nil), (.allowNonEmpty, allowNonEmpty ? "yes" : nil), (.attributes, attributes), (.metadataLifetime, metadataLifetime),
       (.memoryLimit, memoryLimit),
       (.connections, connections), (.caFile, caFile), (.logLevel, logLevel), (.logFile, logFile),
       (.mountTimeout, mountTimeout),

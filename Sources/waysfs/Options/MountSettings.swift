@@ -34,6 +34,7 @@ struct MountSettings: Hashable, Sendable {
   var fileMode: UInt32
   var directoryMode: UInt32
   var allowOther: Bool
+  var allowNonEmpty: Bool
   var attributes: AttributeSource
   /// Seconds.
   var metadataLifetime: Double
@@ -84,6 +85,7 @@ extension MountSettings {
     fileMode = try options.readIfSet(.fileMode, OptionValue.permissions) ?? (0o666 & ~umask)
     directoryMode = try options.readIfSet(.directoryMode, OptionValue.permissions) ?? (0o777 & ~umask)
     allowOther = try options.read(.allowOther, default: "no", OptionValue.flag)
+    allowNonEmpty = try options.read(.allowNonEmpty, default: "no", OptionValue.flag)
     attributes = try options.read(.attributes, default: "always", Self.attributePolicy)
     metadataLifetime = try options.read(.metadataLifetime, default: "10s", OptionValue.duration)
     memoryLimit = try options.read(.memoryLimit, default: "256MiB", Self.memorySize)
