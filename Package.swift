@@ -75,7 +75,7 @@ let package = Package(
       swiftSettings: strict),
     tests("ObjectStore", ["Basics", "ObjectStoreConformance"]),
     tests("HTTPTransport", ["Basics", flyingSocks, system]),
-    tests("S3", ["Basics", "ObjectStore", "ObjectStoreConformance", "HTTPTransport", flyingSocks, log]),
+    tests("S3", ["Basics", "ObjectStore", "ObjectStoreConformance", "HTTPTransport", system, log]),
     tests("WAYSCloud", ["Basics", "HTTPTransport", flyingSocks]),
     tests("BlockCache", ["Basics", "ObjectStore"]),
     tests("ReadPath", ["Basics", "ObjectStore", "BlockCache"]),

@@ -76,7 +76,9 @@ let objectChecks: [ConformanceCheck] = [
   },
 
   ConformanceCheck("attributes that headers cannot carry are refused") { context in
-    let bad = [["mode": "ä"], ["mode": "a\nb"], ["Mode": "1"], ["mo de": "1"], ["": "1"], ["mode": " 1"], ["mode": "1 "]]
+    let bad = [
+      ["mode": "ä"], ["mode": "a\nb"], ["Mode": "1"], ["mo de": "1"], ["": "1"], ["mode": " 1"], ["mode": "1 "],
+    ]
     for metadata in bad {
       try context.expectFailure(.invalidRequest) { () throws(ObjectStoreError) in
         try context.store.put(

@@ -1,0 +1,108 @@
+import Basics
+import HTTPTransport
+import ObjectStore
+import Synchronization
+import Testing
+
+@testable import S3
+
+/// Writes that were done although their answer never came.
+@Suite struct LostAnswerTests {
+  static let sum = "5d41402abc4b2a76b9719d911017c592"  // MD5 of "hello"
+  static let hello = Array("hello".utf8)
+
+  private func put(
+    _ condition: WriteCondition, found: ScriptedHTTP.Answer, body: ObjectBody = .bytes(hello),
+    first: ScriptedHTTP.Answer = .failure(.connectionLost)
+  ) throws -> (Result<PutResult, ObjectStoreError>, ScriptedHTTP) {
+    let http = ScriptedHTTP { request, number in
+      if request.method == .head { return found }
+      return number == 1 ? first : .refusal(412, "PreconditionFailed")
+    }
+    let bucket = try scriptedBucket(http)
+    let result = Result { () throws(ObjectStoreError) in
+      try bucket.put(PutRequest("key", body: body, condition: condition))
+    }
+    return (result, http)
+  }
+
+  @Test(arguments: [WriteCondition.ifAbsent, .ifMatch(ETag("v0"))])
+  func anOwnWriteIsRecognised(_ condition: WriteCondition) throws {
+    let (result, _) = try put(condition, found: .ok(objectHeaders(etag: "\"\(Self.sum)\"", length: 5)))
+    #expect(try result.get().etag == ETag(Self.sum))
+    let file = try temporaryFile(Array("--hello--".utf8), offset: 2, length: 5)
+    let (other, _) = try put(condition, found: .ok(objectHeaders(etag: "\"\(Self.sum)\"", length: 5)), body: file)
+    #expect(try other.get().etag == ETag(Self.sum))
+  }
+
+  @Test(arguments: [
+    ScriptedHTTP.Answer.ok(objectHeaders(etag: "\"0d41402abc4b2a76b9719d911017c592\"", length: 5)),
+    .ok(objectHeaders(etag: "\"5d41402abc4b2a76b9719d911017c592\"", length: 6)),
+    .ok(objectHeaders(etag: "\"opaque-2\"", length: 5)), ScriptedHTTP.Answer(status: 404),
+  ])
+  func anotherWriteIsNotTakenForOurs(_ found: ScriptedHTTP.Answer) throws {
+    let (result, _) = try put(.ifAbsent, found: found)
+    #expect(failure { () throws(ObjectStoreError) in try result.get() }?.code == .preconditionFailed)
+  }
+
+  @Test func withoutALostAnswerNothingIsAsked() throws {
+    for first in [ScriptedHTTP.Answer.refusal(412, "PreconditionFailed"), .failure(.unreachable, neverSent: true)] {
+      let (result, http) = try put(
+        .ifAbsent, found: .ok(objectHeaders(etag: "\"\(Self.sum)\"", length: 5)), first: first)
+      #expect(failure { () throws(ObjectStoreError) in try result.get() }?.code == .preconditionFailed)
+      #expect(!http.requests.contains { $0.method == .head })
+    }
+  }
+
+  @Test func aConflictWithAnotherWriteIsTriedAgain() throws {
+    let http = ScriptedHTTP(
+      .refusal(409, "ConditionalRequestConflict"), .ok([HTTPHeader("ETag", "\"v2\"")]))
+    #expect(try scriptedBucket(http).put(PutRequest("key", body: .bytes([1]), condition: .ifAbsent)).etag == ETag("v2"))
+  }
+
+  @Test func ifMatchOnAMissingObjectIsAFailedCondition() throws {
+    let bucket = try scriptedBucket(ScriptedHTTP(.refusal(404, "NoSuchKey")))
+    let error = failure { () throws(ObjectStoreError) in
+      try bucket.put(PutRequest("key", body: .bytes([1]), condition: .ifMatch(ETag("v0"))))
+    }
+    #expect(error?.code == .preconditionFailed)
+  }
+
+  private static let parts = [
+    UploadedPart(number: 1, etag: ETag(sum)), UploadedPart(number: 2, etag: ETag(sum)),
+  ]
+
+  private func complete(
+    found etag: String, first: ScriptedHTTP.Answer = .failure(.connectionLost),
+    then: ScriptedHTTP.Answer = .refusal(404, "NoSuchUpload"), parts: [UploadedPart] = parts
+  ) throws -> Result<PutResult, ObjectStoreError> {
+    let http = ScriptedHTTP { request, number in
+      if request.method == .head { return .ok(objectHeaders(etag: "\"\(etag)\"", length: 10)) }
+      return number == 1 ? first : then
+    }
+    let bucket = try scriptedBucket(http)
+    return Result { () throws(ObjectStoreError) in
+      try bucket.completeUpload(MultipartUpload(key: "key", id: "u"), parts: parts)
+    }
+  }
+
+  @Test func aCompletedUploadIsRecognised() throws {
+    let expected = try #require(ETag.ofUpload(Self.parts))
+    #expect(expected.value.hasSuffix("-2"))
+    #expect(try complete(found: expected.value).get().etag == expected)
+    #expect(try complete(found: expected.value, then: .refusal(412, "PreconditionFailed")).get().etag == expected)
+    let inBody = ScriptedHTTP.Answer(
+      status: 200, body: Array("\n \n<?xml version=\"1.0\"?><Error><Code>InternalError</Code></Error>".utf8))
+    #expect(try complete(found: expected.value, first: inBody).get().etag == expected)
+  }
+
+  @Test func anotherObjectIsNotTakenForTheUpload() throws {
+    let other = try complete(found: "5d41402abc4b2a76b9719d911017c592-2")
+    #expect(failure { () throws(ObjectStoreError) in try other.get() }?.code == .noSuchUpload)
+    let expected = try #require(ETag.ofUpload(Self.parts))
+    let notLost = try complete(found: expected.value, first: .refusal(404, "NoSuchUpload"))
+    #expect(failure { () throws(ObjectStoreError) in try notLost.get() }?.code == .noSuchUpload)
+    let opaque = try complete(found: expected.value, parts: [UploadedPart(number: 1, etag: ETag("opaque"))])
+    #expect(failure { () throws(ObjectStoreError) in try opaque.get() }?.code == .noSuchUpload)
+  }
+}
