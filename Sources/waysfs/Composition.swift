@@ -75,15 +75,16 @@ enum Composition {
       // A transport of its own: --ca-file is about the storage server.
       let transport = try start(HTTPTransport.Configuration())
       defer { transport.shutdown() }
+      let answer: StorageCredentials
       do throws(ControlPlaneError) {
         let plane = try ControlPlane(client: transport, apiKey: apiKey.revealed, baseURL: baseURL)
-        let answer = try plane.credentials(cancellation: cancellation)
-        log.debug("key pair fetched", metadata: ["origin": "\(baseURL)", "access_key_id": "\(answer.accessKeyID)"])
-        let keys = S3Credentials(accessKeyID: answer.accessKeyID, secretAccessKey: answer.secretAccessKey)
-        return (try plan.settings(controlPlaneEndpoint: answer.endpointURL, region: answer.region), keys)
+        answer = try plane.credentials(cancellation: cancellation)
       } catch {
         throw Failure(error, baseURL: baseURL)
       }
+      log.debug("key pair fetched", metadata: ["origin": "\(baseURL)", "access_key_id": "\(answer.accessKeyID)"])
+      let keys = S3Credentials(accessKeyID: answer.accessKeyID, secretAccessKey: answer.secretAccessKey)
+      return (try plan.settings(controlPlaneEndpoint: answer.endpointURL, region: answer.region), keys)
     }
   }
 
@@ -155,8 +156,7 @@ private final class Mount: MountEngine {
     FilesystemConfiguration(
       prefix: settings.target.prefix, uid: settings.uid, gid: settings.gid, fileMode: settings.fileMode,
       directoryMode: settings.directoryMode, metadataLifetime: settings.metadataLifetime,
-      readOnly: settings.readOnly, attributes: settings.attributes == .never ? .never : .always,
-      host: hostName(), parallelRequests: settings.connections)
+      readOnly: settings.readOnly, host: hostName(), parallelRequests: settings.connections)
   }
 
   func mount() throws(Failure) {

@@ -1,7 +1,7 @@
 /// A setting of a mount that the user can choose.
 enum MountOption: String, CaseIterable, Sendable {
   case endpoint, region, addressing, readOnly, foreground, cacheDirectory, uid, gid, umask, fileMode, directoryMode
-  case allowOther, allowNonEmpty, attributes, metadataLifetime, memoryLimit, connections, caFile, logLevel, logFile, mountTimeout
+  case allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections, caFile, logLevel, logFile, mountTimeout
 }
 
 /// One name under which the user sets a `MountOption`. The table of them (`OptionSpelling.all`) is the only place that
@@ -81,10 +81,6 @@ extension OptionSpelling {
   static let allowNonEmpty = OptionSpelling(
     name: "nonempty", sets: .allowNonEmpty, argument: .none(means: "yes"),
     help: "Mount on a directory that has entries; they are hidden meanwhile.")
-  static let attributes = OptionSpelling(
-    name: "attributes", sets: .attributes, argument: .value("policy"),
-    help: "Where modes, owners and times come from: always (each object's metadata) or never (the listing; faster).",
-    defaultText: "always")
   static let metadataLifetime = OptionSpelling(
     name: "metadata-ttl", sets: .metadataLifetime, argument: .value("duration"),
     help: "For how long names and attributes are believed before the server is asked again: 30, 500ms, 5m.",
@@ -111,7 +107,7 @@ extension OptionSpelling {
   /// Every option, in the order in which the help shows them.
   static let all: [OptionSpelling] = [
     endpoint, region, pathStyle, virtualHost, readOnly, foreground, cacheDirectory, uid, gid, umask, fileMode,
-    directoryMode, allowOther, allowNonEmpty, attributes, metadataLifetime, memoryLimit, connections, caFile, logLevel, logFile,
+    directoryMode, allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections, caFile, logLevel, logFile,
     mountTimeout,
   ]
 }
