@@ -12,6 +12,13 @@ public struct MountTableEntry: Hashable, Sendable {
   public var type: String
   /// What is mounted.
   public var source: String
+  /// The options of the filesystem itself, such as `user_id=1000`.
+  public var superOptions: [String] = []
+
+  /// Who mounted it; nil for anything but FUSE.
+  public var userID: UInt32? {
+    superOptions.lazy.compactMap { $0.hasPrefix("user_id=") ? UInt32($0.dropFirst(8)) : nil }.first
+  }
 }
 
 /// The mounts this process sees, in the order they were made.
@@ -42,7 +49,9 @@ public struct MountTable: Sendable {
     return MountTableEntry(
       mountID: mountID, device: String(fields[2]), mountpoint: unescaped(fields[4]),
       type: unescaped(fields[separator + 1]),
-      source: unescaped(fields[separator + 2]))
+      source: unescaped(fields[separator + 2]),
+      superOptions: fields.count > separator + 3
+        ? fields[separator + 3].split(separator: ",").map { unescaped($0) } : [])
   }
 
   /// Undoes the kernel's `\ooo` for space, tab, newline and backslash.

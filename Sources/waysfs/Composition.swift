@@ -1,13 +1,256 @@
 import Basics
+import BlockCache
+import Filesystem
+import FuseSession
+import Glibc
+import HTTPTransport
 import Logging
 import ObjectStore
+import ReadPath
+import S3
+import SystemPackage
+import WAYSCloud
+import WritePath
 
-/// Wires the layers together; the only file of this target that knows their types.
+/// Wires the layers together.
 enum Composition {
   /// Builds the engine of a mount: key pair, transport, store, caches, filesystem, session.
   static func connect(
-    _ plan: MountPlan, _ log: Logger, _ cancellation: Cancellation
+    _ plan: MountPlan, _ log: Logger, _ cancellation: Cancellation, _ progress: (String) -> Void
   ) throws(Failure) -> any MountEngine {
-    throw Failure("this build has no filesystem yet")
+    let (settings, keys) = try credentials(plan, log, cancellation, progress)
+    var configuration = HTTPTransport.Configuration()
+    configuration.connectionsPerHost = settings.connections
+    configuration.totalConnections = settings.connections
+    configuration.caFile = settings.caFile
+    let transport = try start(configuration)
+    do throws(Failure) {
+      let client = try client(settings, keys, transport, RetryPolicy(), log)
+      // The user waits: an answer within seconds is worth more than one more attempt.
+      let hasty = try Self.client(settings, keys, transport, RetryPolicy(maximumAttempts: 3, maximumDelay: 1), log)
+      progress("connecting to \(settings.endpoint)")
+      try check(hasty.bucket(settings.target.bucket), settings, cancellation)
+      return try Mount(settings, client.bucket(settings.target.bucket), transport, log)
+    } catch {
+      transport.shutdown()
+      throw error
+    }
+  }
+
+  private static func start(_ configuration: HTTPTransport.Configuration) throws(Failure) -> HTTPTransport {
+    do {
+      return try HTTPTransport(configuration)
+    } catch {
+      throw Failure(error.message)
+    }
+  }
+
+  private static func client(
+    _ settings: MountSettings, _ keys: S3Credentials, _ transport: HTTPTransport, _ retry: RetryPolicy, _ log: Logger
+  ) throws(Failure) -> S3Client {
+    do throws(ObjectStoreError) {
+      let configuration = try S3Configuration(
+        endpoint: settings.endpoint.description, region: settings.region,
+        addressing: settings.addressing == .virtual ? .virtualHost : .path, retry: retry)
+      return S3Client(
+        configuration: configuration, credentials: StaticCredentials(keys), http: transport, log: log)
+    } catch {
+      throw Failure(error.message, exitCode: .usage)
+    }
+  }
+
+  /// The key pair, and the options with what came along with it.
+  private static func credentials(
+    _ plan: MountPlan, _ log: Logger, _ cancellation: Cancellation, _ progress: (String) -> Void
+  ) throws(Failure) -> (MountSettings, S3Credentials) {
+    switch plan.credentials.source {
+    case .keyPair(let pair, let origin):
+      log.debug("key pair found", metadata: ["origin": "\(origin)", "access_key_id": "\(pair.accessKeyID)"])
+      let keys = S3Credentials(
+        accessKeyID: pair.accessKeyID, secretAccessKey: pair.secretAccessKey.revealed,
+        sessionToken: pair.sessionToken?.revealed)
+      return (plan.settings, keys)
+    case .controlPlane(let apiKey, let baseURL):
+      progress("fetching a key pair from \(baseURL)")
+      // A transport of its own: --ca-file is about the storage server.
+      let transport = try start(HTTPTransport.Configuration())
+      defer { transport.shutdown() }
+      let answer: StorageCredentials
+      do throws(ControlPlaneError) {
+        let plane = try ControlPlane(client: transport, apiKey: apiKey.revealed, baseURL: baseURL)
+        answer = try plane.credentials(cancellation: cancellation)
+      } catch {
+        throw Failure(error, baseURL: baseURL)
+      }
+      log.debug("key pair fetched", metadata: ["origin": "\(baseURL)", "access_key_id": "\(answer.accessKeyID)"])
+      let keys = S3Credentials(accessKeyID: answer.accessKeyID, secretAccessKey: answer.secretAccessKey)
+      return (try plan.settings(controlPlaneEndpoint: answer.endpointURL, region: answer.region), keys)
+    }
+  }
+
+  /// The bucket answers. Keys that may see only a part of it are enough when that part is mounted.
+  private static func check(
+    _ bucket: S3Bucket, _ settings: MountSettings, _ cancellation: Cancellation
+  ) throws(Failure) {
+    do throws(ObjectStoreError) {
+      do throws(ObjectStoreError) {
+        try bucket.headBucket(cancellation)
+      } catch {
+        guard error.code == .accessDenied, !settings.target.prefix.isEmpty else { throw error }
+        _ = try bucket.list(ListRequest(prefix: settings.target.prefix, delimited: true, limit: 1), cancellation)
+      }
+    } catch {
+      throw Failure(error, settings: settings)
+    }
+  }
+}
+
+/// The layers of one mount.
+private final class Mount: MountEngine {
+  private let settings: MountSettings
+  private let transport: HTTPTransport
+  private let workers: WorkerPool
+  private let staging: StagingArea?
+  private let filesystem: Filesystem
+  private let session: FuseSession
+  private let log: Logger
+  private let ended = Gateway()
+
+  init(_ settings: MountSettings, _ store: S3Bucket, _ transport: HTTPTransport, _ log: Logger) throws(Failure) {
+    self.settings = settings
+    self.transport = transport
+    self.log = log
+    workers = WorkerPool(name: "waysfs-work", limit: 8)
+    do {
+      staging = settings.readOnly ? nil : try Self.openStaging(settings)
+      let pool = try BlockPool(budget: Int(clamping: settings.memoryLimit))
+      var reading = ReadPathConfiguration()
+      reading.maximumGets = settings.connections
+      reading.schedule = { transport.schedule(after: $0, $1) }
+      filesystem = Filesystem(
+        store: store, readPath: ReadPath(store: store, pool: pool, configuration: reading, log: log),
+        staging: staging,
+        conditions: ConditionalWrites(
+          store: store, scratchPrefix: settings.target.prefix, random: { .random(in: .min ... .max) }, log: log),
+        workers: workers, configuration: Self.configuration(settings), log: log)
+      session = try FuseSession(options: settings.fuseOptions, operations: filesystem, log: log)
+    } catch let failure as Failure {
+      throw failure
+    } catch {
+      throw Failure("\(error)")
+    }
+    filesystem.attach(session.kernelCache)
+  }
+
+  private static func openStaging(_ settings: MountSettings) throws(Failure) -> StagingArea {
+    do {
+      return try StagingArea(
+        root: FilePath(settings.cacheDirectory), name: settings.target.bucket,
+        identity: "\(settings.endpoint)/\(settings.target)")
+    } catch {
+      throw Failure("\(error)", remedy: "Choose another directory with --cache-dir")
+    }
+  }
+
+  private static func configuration(_ settings: MountSettings) -> FilesystemConfiguration {
+    FilesystemConfiguration(
+      prefix: settings.target.prefix, uid: settings.uid, gid: settings.gid, fileMode: settings.fileMode,
+      directoryMode: settings.directoryMode, metadataLifetime: settings.metadataLifetime,
+      readOnly: settings.readOnly, host: hostName(), parallelRequests: settings.connections)
+  }
+
+  func mount() throws(Failure) {
+    do throws(FuseSessionError) {
+      try session.mount()
+      let started = OneShot<FuseSessionError?>()
+      let thread = Thread.start(name: "waysfs-fuse") { [self] in serve(started) }
+      guard let thread else {
+        session.stop()
+        throw FuseSessionError(.connectionFailed, "the system has no thread left")
+      }
+      thread.detach()
+      if let error = started.wait() { throw error }
+    } catch {
+      throw Failure(error.description)
+    }
+    guard staging != nil else { return }
+    // What an earlier mount could not send goes now, while this one already serves.
+    Thread.start(name: "waysfs-unsent") { [self] in filesystem.takeUpUnsent() }?.detach()
+  }
+
+  private func serve(_ started: OneShot<FuseSessionError?>) {
+    defer { ended.open() }
+    do throws(FuseSessionError) {
+      try session.run { started.fulfil(nil) }
+      started.fulfil(FuseSessionError(.connectionFailed, "the mount was taken away while it was being made"))
+    } catch {
+      log.error("the session ended", metadata: ["reason": "\(error)"])
+      started.fulfil(error)
+    }
+  }
+
+  var pending: PendingUploads? { nil }
+
+  func finishUploads() -> UnfinishedUploads? {
+    let failed = filesystem.drain()
+    guard !failed.isEmpty else { return nil }
+    return UnfinishedUploads(files: failed.count, keptIn: staging?.directory.string ?? settings.cacheDirectory)
+  }
+
+  func unmount(lazily: Bool) -> UnmountOutcome {
+    do throws(FuseSessionError) {
+      try session.unmount(lazy: lazily)
+      return .done
+    } catch {
+      switch error.code {
+      case .busy: return .busy
+      case .notMounted: return .notMounted
+      default: return .failed(error.description)
+      }
+    }
+  }
+
+  func waitUntilUnmounted() { ended.waitUntilOpen() }
+
+  func endSession() { session.stop() }
+
+  func shutDown() {
+    workers.shutdown()
+    transport.shutdown()
+  }
+
+  private static func hostName() -> String {
+    var buffer = [CChar](repeating: 0, count: 256)
+    guard gethostname(&buffer, buffer.count - 1) == 0 else { return "localhost" }
+    return String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+  }
+}
+
+extension MountSettings {
+  /// How the session mounts.
+  var fuseOptions: MountOptions {
+    var options = MountOptions(mountpoint: mountPoint, source: target.source)
+    options.readOnly = readOnly
+    options.allowOther = allowOther
+    options.allowNonEmpty = allowNonEmpty
+    options.fuseOptions = KernelFlag.allCases.filter(kernelFlags.contains).map(\.rawValue)
+    return options
+  }
+}
+
+extension Failure {
+  /// Why there is no key pair, and what to do.
+  fileprivate init(_ error: ControlPlaneError, baseURL: String) {
+    let words = error.message.hasSuffix(".") ? String(error.message.dropLast()) : error.message
+    let what = "no key pair from \(baseURL): \(words)"
+    switch error.code {
+    case .configuration: self.init(what, remedy: "Check WAYSCLOUD_API_KEY and WAYSCLOUD_API_URL")
+    case .unauthorized, .forbidden: self.init(what, remedy: "Check WAYSCLOUD_API_KEY")
+    case .unreachable, .timedOut, .malformedResponse:
+      self.init(what, remedy: "Check the network and WAYSCLOUD_API_URL")
+    case .rateLimited, .server: self.init(what, remedy: "Try again later")
+    case .invalidName, .notFound, .conflict, .invalid: self.init(what)
+    case .cancelled: self.init("interrupted")
+    }
   }
 }

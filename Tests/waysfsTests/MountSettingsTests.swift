@@ -95,7 +95,7 @@ struct MountSettingsTests {
     (["--log-level", "warnin"], "did you mean 'warning'?"), (["--memory-limit", "1K"], "too small"),
     (["--connections", "0"], "--connections"), (["--region", "a b"], "--region"),
     (["--mount-timeout", "0"], "too short"),
-    (["--endpoint", "h"], "--endpoint"), (["--attributes", "sometimes"], "always, never"),
+    (["--endpoint", "h"], "--endpoint"),
   ]
 
   @Test(arguments: wrong)

@@ -15,7 +15,7 @@ struct MountFlags: ParsableArguments {
   @Option(.fileMode) var fileMode: String?
   @Option(.directoryMode) var directoryMode: String?
   @Flag(.allowOther) var allowOther = false
-  @Option(.attributes) var attributes: String?
+  @Flag(.allowNonEmpty) var allowNonEmpty = false
   @Option(.metadataLifetime) var metadataLifetime: String?
   @Option(.memoryLimit) var memoryLimit: String?
   @Option(.connections) var connections: String?
@@ -49,7 +49,8 @@ struct MountFlags: ParsableArguments {
       (.virtualHost, virtualHost ? "virtual" : nil), (.readOnly, readOnly ? "yes" : nil),
       (.foreground, foreground ? "yes" : nil), (.cacheDirectory, cacheDirectory), (.uid, uid), (.gid, gid),
       (.umask, umask), (.fileMode, fileMode), (.directoryMode, directoryMode),
-      (.allowOther, allowOther ? "yes" : nil), (.attributes, attributes), (.metadataLifetime, metadataLifetime),
+      (.allowOther, allowOther ? "yes" : nil), (.allowNonEmpty, allowNonEmpty ? "yes" : nil),
+      (.metadataLifetime, metadataLifetime),
       (.memoryLimit, memoryLimit),
       (.connections, connections), (.caFile, caFile), (.logLevel, logLevel), (.logFile, logFile),
       (.mountTimeout, mountTimeout),

@@ -41,10 +41,8 @@ struct MountRequest {
         environment: context.environment, home: context.home, readFile: readSmallFile)
       let credentials = try search.find()
       layers.append(try credentials.layer())
-      let mounts = MountTable.current()
-      let resolved = try MountPath.resolve(mountPoint, workingDirectory: context.workingDirectory) { path in
-        mounts.top(at: path) != nil
-      }
+      let resolved = try MountPath.resolve(
+        mountPoint, workingDirectory: context.workingDirectory, mounts: try .read())
       return MountPlan(
         target: target, mountPoint: resolved, layers: layers, context: context, credentials: credentials,
         settings: try MountSettings(target: target, mountPoint: resolved, layers: layers, context: context))

@@ -1,4 +1,5 @@
 import ArgumentParser
+import FuseSession
 import Glibc
 
 struct UmountCommand: ParsableCommand {
@@ -32,12 +33,11 @@ struct UmountCommand: ParsableCommand {
 /// Unmounts and waits for the daemon.
 struct Umount {
   var lazy: Bool
-  var unmounter = Unmounter.system
   var say: (String) -> Void = printError
 
   func run(_ path: String, _ context: ProcessContext) throws(Failure) {
-    let mounts = MountTable.current()
-    let resolved = try MountPath.resolve(path, workingDirectory: context.workingDirectory) { mounts.top(at: $0) != nil }
+    let mounts = try MountTable.read()
+    let resolved = try MountPath.resolve(path, workingDirectory: context.workingDirectory, mounts: mounts)
     guard let mount = mounts.top(at: resolved) else {
       throw Failure("nothing is mounted there", remedy: "'findmnt -t fuse.waysfs' lists the mounts")
     }
@@ -49,7 +49,7 @@ struct Umount {
       mountPoint: resolved,
       directories: RuntimeDirectory.candidates(uid: context.uid, environment: context.environment)
         + RuntimeDirectory.candidates(uid: mount.userID ?? context.uid, environment: [:]))
-    try takeAway(resolved, mount, context)
+    try takeAway(mount, context)
     guard let record else { return }
     if lazy {
       if record.isHeld { say("waysfs: process \(record.contents.pid) finishes its uploads in the background") }
@@ -61,18 +61,19 @@ struct Umount {
     }
   }
 
-  private func takeAway(_ path: String, _ mount: MountTable.Entry, _ context: ProcessContext) throws(Failure) {
-    switch unmounter.unmount(path, lazy) {
-    case .done: return
-    case .busy:
-      throw Failure(
-        "it is in use", remedy: "Close what is open there ('fuser -vm \(path)' shows who), or use --lazy")
-    case .notMounted:
+  private func takeAway(_ mount: MountTableEntry, _ context: ProcessContext) throws(Failure) {
+    do throws(FuseSessionError) {
+      try mount.unmount(lazy: lazy)
+    } catch {
+      if error.code == .busy {
+        throw Failure(
+          "it is in use",
+          remedy: "Close what is open there ('fuser -vm \(mount.mountpoint)' shows who), or use --lazy")
+      }
       if let owner = mount.userID, owner != context.uid, context.uid != 0 {
         throw Failure("it was mounted by user \(owner)", remedy: "Unmount it as that user or as root")
       }
-      throw Failure("nothing is mounted there any more")
-    case .failed(let reason): throw Failure(reason)
+      throw Failure(error.description)
     }
   }
 

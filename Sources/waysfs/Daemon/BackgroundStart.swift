@@ -1,5 +1,6 @@
 import Basics
 import CLinux
+import FuseSession
 import Glibc
 
 /// Starts this program again in the background and waits until the mount answers there.
@@ -8,7 +9,6 @@ struct BackgroundStart {
   /// Seconds.
   let timeout: Double
   var time = TimeSource.system
-  var unmounter = Unmounter.system
   /// What is run; the program itself.
   var executable = "/proc/self/exe"
 
@@ -24,7 +24,7 @@ struct BackgroundStart {
     let lines =
       environment.filter { $0.key != Readiness.marker }.map { "\($0.key)=\($0.value)" }
       + ["\(Readiness.marker)=\(Readiness.descriptor)"]
-    let result = spawn.start(executable, arguments: arguments, environment: lines, searchesPath: false)
+    let result = spawn.start(executable, arguments: arguments, environment: lines)
     // Ours must be closed: the end of the pipe is how the death of the child shows.
     close(ends[1])
     try wait(for: try result.get(), on: ends[0])
@@ -78,9 +78,10 @@ struct BackgroundStart {
     clearMount()
   }
 
-  /// Only a mount of ours: before the start there was none (`Preconditions`).
+  /// Only a mount of ours: before the start there was none, or the child would not have mounted.
   private func clearMount() {
-    if MountTable.current().top(at: mountPoint)?.isWaysfs == true { _ = unmounter.unmount(mountPoint, true) }
+    guard let mount = (try? MountTable.current())?.top(at: mountPoint), mount.isWaysfs else { return }
+    try? mount.unmount(lazy: true)
   }
 }
 

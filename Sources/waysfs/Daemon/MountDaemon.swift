@@ -8,7 +8,6 @@ final class MountDaemon: Sendable {
   private let plan: MountPlan
   private let log: Logger
   private let readiness: Readiness
-  private let unmounter: Unmounter
   /// How long a mount that is detached but still in use is served, in seconds.
   private let gracePeriod: Double
 
@@ -18,12 +17,11 @@ final class MountDaemon: Sendable {
   private let cancellation = Cancellation()
 
   init(
-    plan: MountPlan, log: Logger, readiness: Readiness, unmounter: Unmounter = .system, gracePeriod: Double = 5
+    plan: MountPlan, log: Logger, readiness: Readiness, gracePeriod: Double = 5
   ) {
     self.plan = plan
     self.log = log
     self.readiness = readiness
-    self.unmounter = unmounter
     self.gracePeriod = gracePeriod
   }
 
@@ -50,7 +48,7 @@ final class MountDaemon: Sendable {
   private func start(
     connect: Connect, probe: (MountPlan) throws(Failure) -> Void
   ) throws(Failure) -> any MountEngine {
-    let engine = try connect(plan, log, cancellation)
+    let engine = try connect(plan, log, cancellation, readiness.progress)
     do throws(Failure) {
       if cancellation.isCancelled { throw Failure("interrupted") }
       readiness.progress("mounting on \(plan.mountPoint)")
@@ -63,7 +61,6 @@ final class MountDaemon: Sendable {
     do throws(Failure) {
       try probe(plan)
     } catch {
-      _ = unmounter.unmount(plan.mountPoint, true)
       engine.endSession()
       engine.waitUntilUnmounted()
       engine.shutDown()
@@ -74,8 +71,9 @@ final class MountDaemon: Sendable {
   }
 
   private func end(_ engine: any MountEngine, _ record: RuntimeRecord) -> ExitStatus {
-    let pending = engine.pending
-    if pending.files > 0 { log.notice("unmounted; finishing uploads", metadata: ["pending": "\(pending)"]) }
+    if let pending = engine.pending, pending.files > 0 {
+      log.notice("unmounted; finishing uploads", metadata: ["pending": "\(pending)"])
+    }
     let unfinished = engine.finishUploads()
     engine.shutDown()
     if let unfinished {
@@ -104,9 +102,9 @@ final class MountDaemon: Sendable {
     case .cancelStart: cancellation.cancel()
     case .logIgnoredHangup: log.notice("SIGHUP has no meaning here and is ignored")
     case .reportPending:
-      let pending = engine.withLock { $0 }?.pending ?? .none
+      guard let pending = engine.withLock({ $0 })?.pending else { return log.notice("still finishing uploads") }
       log.notice(
-        "still finishing",
+        "still finishing uploads",
         metadata: ["pending": "\(pending)", "examples": "\(pending.examples.prefix(3).joined(separator: ", "))"])
     case .finishUploads:
       // On a thread of its own: the one for the signals must be free for the next.
@@ -120,22 +118,23 @@ final class MountDaemon: Sendable {
 
   private func finishUploads() {
     let engine = engine.withLock { $0 }
-    log.notice("stopping; finishing uploads", metadata: ["pending": "\(engine?.pending ?? .none)"])
+    log.notice("stopping; finishing uploads", metadata: engine?.pending.map { ["pending": "\($0)"] })
     // What is left over is reported when the mount has ended: more may come until then.
     _ = engine?.finishUploads()
     perform(.uploadsFinished)
   }
 
   private func unmount() {
-    switch unmounter.unmount(plan.mountPoint, false) {
+    guard let engine = engine.withLock({ $0 }) else { return }
+    switch engine.unmount(lazily: false) {
     case .done: return
-    case .notMounted: log.notice("the mount was already gone", metadata: ["on": "\(plan.mountPoint)"])
+    case .notMounted: return log.notice("the mount was already gone", metadata: ["on": "\(plan.mountPoint)"])
     case .busy: log.notice("the mount is in use; detaching it", metadata: ["on": "\(plan.mountPoint)"])
     case .failed(let reason): log.error("cannot unmount", metadata: ["reason": "\(reason)"])
     }
-    _ = unmounter.unmount(plan.mountPoint, true)
+    _ = engine.unmount(lazily: true)
     // Programs that have files open keep the detached mount alive. They get a moment; then their calls fail.
     sleepInterval(seconds: gracePeriod)
-    engine.withLock { $0 }?.endSession()
+    engine.endSession()
   }
 }

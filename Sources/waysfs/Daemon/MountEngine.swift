@@ -48,15 +48,26 @@ struct UnfinishedUploads: Hashable, Sendable {
   var keptIn: String
 }
 
+/// How an unmount went.
+enum UnmountOutcome: Hashable, Sendable {
+  case done
+  /// Files on it are open, or a process has its working directory there.
+  case busy
+  case notMounted
+  case failed(String)
+}
+
 /// The filesystem of one mount as the daemon sees it: all layers below the commands, wired together. Thread-safe.
 protocol MountEngine: Sendable {
   /// Mounts, and serves requests on threads of its own. Returns when the kernel may send requests.
   func mount() throws(Failure)
-  /// What is not in the bucket yet.
-  var pending: PendingUploads { get }
+  /// What is not in the bucket yet; nil when nobody knows.
+  var pending: PendingUploads? { get }
   /// Uploads what is pending, files that are open for writing included, and blocks until all of it has ended. May be
   /// called by several threads, and again when more has come.
   func finishUploads() -> UnfinishedUploads?
+  /// Takes the mount away; a mount in use only when `lazily`, and then it is served until its last user is gone.
+  func unmount(lazily: Bool) -> UnmountOutcome
   /// Blocks until the kernel has let go of the mount, or until `endSession`.
   func waitUntilUnmounted()
   /// Ends serving although the kernel may still send requests: they fail.
@@ -66,7 +77,7 @@ protocol MountEngine: Sendable {
 }
 
 /// Builds an engine: fetches a key pair if need be, and makes sure that the bucket answers. Nothing is mounted yet.
-typealias Connect = (MountPlan, Logger, Cancellation) throws(Failure) -> any MountEngine
+typealias Connect = (MountPlan, Logger, Cancellation, _ progress: (String) -> Void) throws(Failure) -> any MountEngine
 
 /// Numbers of bytes for people.
 enum ByteCount {

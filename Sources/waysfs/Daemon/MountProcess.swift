@@ -1,4 +1,5 @@
 import CLinux
+import FuseSession
 import Glibc
 import Logging
 
@@ -41,15 +42,16 @@ struct MountProcess {
     return LogDestination(readiness.isBackground ? .syslog : .descriptor(STDERR_FILENO))
   }
 
+  /// What can be known to be wrong without asking the server.
   private func check() throws(Failure) {
     let settings = plan.settings
-    let uid = plan.context.uid
-    try Preconditions.checkMountPoint(plan.mountPoint, mounts: .current(), uid: uid)
-    try Preconditions.checkFuseDevice()
-    try Preconditions.checkHelper(uid: uid, searchPath: plan.context.environment["PATH"])
-    try Preconditions.checkAllowOther(settings.allowOther, uid: uid, configuration: readSmallFile("/etc/fuse.conf"))
-    try Preconditions.checkOutside(settings.cacheDirectory, "the cache directory", mountPoint: plan.mountPoint)
-    try Preconditions.checkOutside(settings.logFile, "the log file", mountPoint: plan.mountPoint)
+    do throws(FuseSessionError) {
+      _ = try settings.fuseOptions.check()
+    } catch {
+      throw Failure(error.message)
+    }
+    try checkOutside(settings.cacheDirectory, "the cache directory")
+    try checkOutside(settings.logFile, "the log file")
     if let file = settings.caFile {
       guard access(file, R_OK) == 0 else {
         throw Failure("the certificates in \(file) cannot be read", remedy: "Give a PEM file with --ca-file")
@@ -57,9 +59,15 @@ struct MountProcess {
     }
   }
 
+  /// A file of ours below the mount point would make the daemon wait for itself.
+  private func checkOutside(_ path: String?, _ what: String) throws(Failure) {
+    guard let path, "\(path)/".utf8.starts(with: "\(plan.mountPoint)/".utf8) else { return }
+    throw Failure("\(what) (\(path)) lies in the mount point", remedy: "Choose a place outside of it")
+  }
+
   /// The mount is in the kernel's table, and its root answers.
   private static func probe(_ plan: MountPlan) throws(Failure) {
-    guard MountTable.current().top(at: plan.mountPoint)?.isWaysfs == true else {
+    guard try MountTable.read().top(at: plan.mountPoint)?.isWaysfs == true else {
       throw Failure("the mount did not appear on \(plan.mountPoint)")
     }
     var information = stat()

@@ -1,7 +1,7 @@
 /// A setting of a mount that the user can choose.
 enum MountOption: String, CaseIterable, Sendable {
   case endpoint, region, addressing, readOnly, foreground, cacheDirectory, uid, gid, umask, fileMode, directoryMode
-  case allowOther, attributes, metadataLifetime, memoryLimit, connections, caFile, logLevel, logFile, mountTimeout
+  case allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections, caFile, logLevel, logFile, mountTimeout
 }
 
 /// One name under which the user sets a `MountOption`. The table of them (`OptionSpelling.all`) is the only place that
@@ -78,10 +78,9 @@ extension OptionSpelling {
   static let allowOther = OptionSpelling(
     name: "allow-other", sets: .allowOther, argument: .none(means: "yes"),
     help: "Let other users in; for a user other than root, /etc/fuse.conf must say user_allow_other.")
-  static let attributes = OptionSpelling(
-    name: "attributes", sets: .attributes, argument: .value("policy"),
-    help: "Where modes, owners and times come from: always (each object's metadata) or never (the listing; faster).",
-    defaultText: "always")
+  static let allowNonEmpty = OptionSpelling(
+    name: "nonempty", sets: .allowNonEmpty, argument: .none(means: "yes"),
+    help: "Mount on a directory that has entries; they are hidden meanwhile.")
   static let metadataLifetime = OptionSpelling(
     name: "metadata-ttl", sets: .metadataLifetime, argument: .value("duration"),
     help: "For how long names and attributes are believed before the server is asked again: 30, 500ms, 5m.",
@@ -108,7 +107,7 @@ extension OptionSpelling {
   /// Every option, in the order in which the help shows them.
   static let all: [OptionSpelling] = [
     endpoint, region, pathStyle, virtualHost, readOnly, foreground, cacheDirectory, uid, gid, umask, fileMode,
-    directoryMode, allowOther, attributes, metadataLifetime, memoryLimit, connections, caFile, logLevel, logFile,
+    directoryMode, allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections, caFile, logLevel, logFile,
     mountTimeout,
   ]
 }

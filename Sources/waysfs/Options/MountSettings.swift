@@ -8,14 +8,6 @@ enum Addressing: String, Hashable, Sendable {
   case virtual
 }
 
-/// Where modes, owners and times of files come from.
-enum AttributeSource: String, CaseIterable, Sendable {
-  /// From the metadata of each object.
-  case always
-  /// From the listing alone.
-  case never
-}
-
 /// What to mount, where and how: the result of all options.
 struct MountSettings: Hashable, Sendable {
   var target: BucketReference
@@ -34,7 +26,7 @@ struct MountSettings: Hashable, Sendable {
   var fileMode: UInt32
   var directoryMode: UInt32
   var allowOther: Bool
-  var attributes: AttributeSource
+  var allowNonEmpty: Bool
   /// Seconds.
   var metadataLifetime: Double
   /// Bytes.
@@ -84,7 +76,7 @@ extension MountSettings {
     fileMode = try options.readIfSet(.fileMode, OptionValue.permissions) ?? (0o666 & ~umask)
     directoryMode = try options.readIfSet(.directoryMode, OptionValue.permissions) ?? (0o777 & ~umask)
     allowOther = try options.read(.allowOther, default: "no", OptionValue.flag)
-    attributes = try options.read(.attributes, default: "always", Self.attributePolicy)
+    allowNonEmpty = try options.read(.allowNonEmpty, default: "no", OptionValue.flag)
     metadataLifetime = try options.read(.metadataLifetime, default: "10s", OptionValue.duration)
     memoryLimit = try options.read(.memoryLimit, default: "256MiB", Self.memorySize)
     connections = Int(try options.read(.connections, default: "32", Self.connectionCount))
@@ -110,11 +102,6 @@ extension MountSettings {
       throw UsageError("'\(text)' is not the name of a region, such as eu-north-1")
     }
     return text
-  }
-
-  private static func attributePolicy(_ text: String) throws(UsageError) -> AttributeSource {
-    if let policy = AttributeSource(rawValue: text) { return policy }
-    throw UsageError("'\(text)' is not one of \(AttributeSource.allCases.map(\.rawValue).joined(separator: ", "))")
   }
 
   private static func memorySize(_ text: String) throws(UsageError) -> UInt64 {

@@ -1,3 +1,4 @@
+import FuseSession
 import Glibc
 
 /// Turns the path of a mount point into the one the kernel shows, without touching what is mounted there: asking a
@@ -6,9 +7,9 @@ enum MountPath {
   /// - Parameters:
   ///   - path: as the user wrote it.
   ///   - workingDirectory: what a relative path starts from.
-  ///   - isMountPoint: whether something is mounted at a path.
+  ///   - mounts: what is mounted.
   static func resolve(
-    _ path: String, workingDirectory: String, isMountPoint: (String) -> Bool
+    _ path: String, workingDirectory: String, mounts: MountTable
   ) throws(Failure) -> String {
     guard !path.isEmpty else { throw Failure("the mount point is an empty path", exitCode: .usage) }
     var path = path.hasPrefix("/") ? path : "\(workingDirectory)/\(path)"
@@ -18,7 +19,7 @@ enum MountPath {
       guard let name else { return "/" }
       let realParent = try realPath(parent)
       let candidate = realParent == "/" ? "/\(name)" : "\(realParent)/\(name)"
-      if isMountPoint(candidate) { return candidate }
+      if mounts.top(at: candidate) != nil { return candidate }
       guard let target = readLink(candidate) else { return candidate }
       path = target.hasPrefix("/") ? target : "\(realParent)/\(target)"
     }
@@ -51,4 +52,20 @@ enum MountPath {
     }
     return length < 0 ? nil : String(decoding: buffer[..<length], as: UTF8.self)
   }
+}
+
+extension MountTable {
+  /// The mounts this process sees.
+  static func read() throws(Failure) -> MountTable {
+    do {
+      return try current()
+    } catch {
+      throw Failure("cannot read /proc/self/mountinfo: \(error)", remedy: "/proc must be mounted")
+    }
+  }
+}
+
+extension MountTableEntry {
+  /// Whether it is a mount of this program.
+  var isWaysfs: Bool { type == "fuse.waysfs" }
 }

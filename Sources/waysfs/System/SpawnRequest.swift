@@ -1,35 +1,4 @@
-import CLinux
 import Glibc
-
-/// Runs a program and waits for its end.
-enum Tool {
-  struct Outcome: Hashable, Sendable {
-    /// The exit code; 128 and the signal's number where a signal ended it.
-    var status: Int32
-    /// What it wrote to standard error, without the last line break.
-    var errorText: String
-  }
-
-  /// - Parameter arguments: the name to look for in PATH, then its arguments.
-  static func run(_ arguments: [String]) throws(Failure) -> Outcome {
-    guard let name = arguments.first else { throw Failure("no program to run") }
-    var ends: [Int32] = [-1, -1]
-    let code = clinux_pipe(&ends)
-    guard code == 0 else { throw Failure("cannot run \(name): \(describe(errno: code))") }
-    defer { close(ends[0]) }
-    var spawn = SpawnRequest()
-    spawn.duplicate(ends[1], to: STDERR_FILENO)
-    let result = spawn.start(name, arguments: arguments, environment: nil, searchesPath: true)
-    close(ends[1])
-    switch result {
-    case .failure(let failure): throw failure
-    case .success(let pid):
-      let text = (try? readToEnd(ends[0], limit: 1 << 16).get()) ?? []
-      return Outcome(
-        status: waitForExit(pid), errorText: String(String(decoding: text, as: UTF8.self).trimmed))
-    }
-  }
-}
 
 /// Blocks until a child process has ended; its exit code, or 128 and the signal's number.
 func waitForExit(_ pid: pid_t) -> Int32 {
@@ -80,25 +49,15 @@ struct SpawnRequest: ~Copyable {
     posix_spawn_file_actions_addopen(&actions, number, "/dev/null", O_RDWR, 0)
   }
 
-  /// Starts it. `environment` is `NAME=value` lines; nil hands over this process's own.
+  /// Starts it. `environment` is `NAME=value` lines.
   mutating func start(
-    _ program: String, arguments: [String], environment lines: [String]?, searchesPath: Bool
+    _ program: String, arguments: [String], environment lines: [String]
   ) -> Result<pid_t, Failure> {
     var pid: pid_t = 0
     let code = withCStrings(arguments) { arguments in
-      guard let lines else { return spawn(&pid, program, arguments, environ, searchesPath) }
-      return withCStrings(lines) { spawn(&pid, program, arguments, $0, searchesPath) }
+      withCStrings(lines) { posix_spawn(&pid, program, &actions, &attributes, arguments, $0) }
     }
     return code == 0 ? .success(pid) : .failure(Failure("cannot run \(program): \(describe(errno: code))"))
-  }
-
-  private mutating func spawn(
-    _ pid: inout pid_t, _ program: String, _ arguments: [UnsafeMutablePointer<CChar>?],
-    _ environment: UnsafePointer<UnsafeMutablePointer<CChar>?>?, _ searchesPath: Bool
-  ) -> Int32 {
-    searchesPath
-      ? posix_spawnp(&pid, program, &actions, &attributes, arguments, environment)
-      : posix_spawn(&pid, program, &actions, &attributes, arguments, environment)
   }
 }
 
