@@ -43,6 +43,7 @@ let package = Package(
     .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
     .systemLibrary(name: "CLibFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
     .target(name: "CFuse", dependencies: ["CLibFuse3"]),
+    .target(name: "CLinux"),
 
     // The layers, lowest first.
     layer("Basics", [system, deque]),
@@ -61,7 +62,7 @@ let package = Package(
       name: "waysfs",
       dependencies: [
         "Basics", "ObjectStore", "HTTPTransport", "S3", "WAYSCloud", "BlockCache", "ReadPath", "WritePath",
-        "Filesystem", "FuseSession", arguments, log, system,
+        "Filesystem", "FuseSession", "CLinux", arguments, log, system,
       ], swiftSettings: strict),
     .executableTarget(
       name: "waysfs-sandbox", dependencies: ["Basics", arguments, flyingFox, flyingSocks, system], swiftSettings: strict
@@ -81,8 +82,11 @@ let package = Package(
     tests("WritePath", ["Basics", "ObjectStore", system, log]),
     tests("Filesystem", ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", system, log]),
     tests("FuseSession", ["Basics", "Filesystem", "CFuse", system, log]),
-    .testTarget(name: "waysfsTests", dependencies: ["waysfs", "Basics"], swiftSettings: strict),
-    .testTarget(name: "SandboxTests", dependencies: ["waysfs-sandbox", system], swiftSettings: strict),
+    .testTarget(
+      name: "waysfsTests", dependencies: ["waysfs", "Basics", "ObjectStore", log, arguments], swiftSettings: strict),
+    .testTarget(
+      name: "SandboxTests", dependencies: ["waysfs-sandbox", "HTTPTransport", "WAYSCloud", system],
+      swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -35,7 +35,7 @@ final class DirectoryStream: Sendable {
   let inode: InodeID
   let path: String
   private let state: Mutex<State>
-  private let fetching = Gate()
+  private let fetching = AccessGate()
 
   init(inode: InodeID, path: String, startedAt: UInt64) {
     self.inode = inode

@@ -31,7 +31,7 @@ final class FileContent: Sendable {
 
   private let state: Mutex<State>
   /// Only one thread turns a clean file into a staged one.
-  let staging = Gate()
+  let staging = AccessGate()
 
   init(inode: InodeID? = nil, version: FileVersion?) {
     state = Mutex(State(inode: inode, version: version))

@@ -1,4 +1,4 @@
-public import Basics
+import Basics
 import Logging
 import ObjectStore
 public import SystemPackage

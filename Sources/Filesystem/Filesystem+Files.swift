@@ -1,6 +1,6 @@
 public import Basics
 import Logging
-public import ObjectStore
+import ObjectStore
 import ReadPath
 public import SystemPackage
 import WritePath
@@ -12,7 +12,7 @@ extension Filesystem {
     if mode.writes || mode.truncates { try requireWritable() }
     let (view, path) = try existing(inode)
     switch view.type {
-    case .directory: throw .isADirectory
+    case .directory: throw .isDirectory
     case .link: throw .tooManySymbolicLinkLevels
     case .file: break
     }

@@ -1,4 +1,4 @@
-public import Basics
+import Basics
 import Logging
 import ObjectStore
 public import SystemPackage
@@ -36,20 +36,21 @@ extension Filesystem {
       try requireFree(path, name, in: parent, context)
       let posix = newAttributes(mode: 0o777, .link, context)
       let body = Array(target.utf8)
+      let version: FileVersion
       do throws(ObjectStoreError) {
         let request = PutRequest(
           key(path), body: .bytes(body),
           attributes: ObjectAttributes(userMetadata: posix.userMetadata(type: .link)), condition: .ifAbsent)
         try conditions.admit(request.key, .ifAbsent, completesUpload: false, context.cancellation)
         let result = try store.put(request, context.cancellation)
-        let version = FileVersion(
+        version = FileVersion(
           etag: result.etag, size: UInt64(body.count), lastModified: configuration.time.wall)
-        return try inserted(
-          tree.insert(name, in: parent, type: .link, posix: posix, version: version, target: target))
-      } catch let error as ObjectStoreError {
+      } catch {
         if error.code == .preconditionFailed { throw .fileExists }
         throw log.report("symlink", error)
       }
+      return try inserted(
+        tree.insert(name, in: parent, type: .link, posix: posix, version: version, target: target))
     }
   }
 

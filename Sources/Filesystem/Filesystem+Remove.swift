@@ -1,4 +1,4 @@
-public import Basics
+import Basics
 import Logging
 import ObjectStore
 public import SystemPackage
@@ -11,7 +11,7 @@ extension Filesystem {
     let path = try newPath(name, in: parent)
     try locks.withClaims([.one(path)]) { () throws(Errno) in
       let view = try found(name, in: parent, context)
-      guard view.type != .directory else { throw .isADirectory }
+      guard view.type != .directory else { throw .isDirectory }
       try preserve(view, path, context)
       do throws(ObjectStoreError) {
         if view.version != nil || view.content?.version != nil {

@@ -1,4 +1,4 @@
-public import Basics
+import Basics
 import Logging
 import ObjectStore
 public import SystemPackage
@@ -68,7 +68,7 @@ extension Filesystem {
       guard view.type == .directory else { throw .notDirectory }
       guard try isEmpty(view, move.destination, context.cancellation) else { throw .directoryNotEmpty }
     } else {
-      guard view.type != .directory else { throw .isADirectory }
+      guard view.type != .directory else { throw .isDirectory }
     }
     return view
   }

@@ -29,7 +29,8 @@ struct Listing: Sendable {
 
 /// A file or directory the kernel, an open handle or an unsent upload refers to. Lives in, and is guarded by, the
 /// tree's mutex.
-final class Node {
+final class Node: @unchecked Sendable {
+  // Sendable: a node never leaves the closures that run under the tree's mutex; NodeView is what travels.
   let id: InodeID
   let fileNumber: UInt64
   let type: FileType

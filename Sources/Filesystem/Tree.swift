@@ -8,7 +8,7 @@ import Synchronization
 /// call to the kernel. Lock order: this mutex, then a `FileContent`'s, then a `StagedFile`'s. Inode numbers grow and are
 /// never used twice, so the generation only has to tell mounts apart.
 final class Tree: Sendable {
-  struct State {
+  struct State: Sendable {
     var nodes: [InodeID: Node] = [:]
     var nextInode: UInt64 = 2
   }
@@ -34,7 +34,7 @@ final class Tree: Sendable {
     start &+ UInt64(max(0, configuration.metadataLifetime) * 1e9)
   }
 
-  func withState<Value: Sendable>(_ body: (inout State) -> sending Value) -> Value {
+  func withState<Value: Sendable>(_ body: (inout State) -> Value) -> Value {
     state.withLock { body(&$0) }
   }
 

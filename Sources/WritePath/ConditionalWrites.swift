@@ -18,7 +18,7 @@ public final class ConditionalWrites: Sendable {
   private let scratchPrefix: String
   private let random: @Sendable () -> UInt64
   private let log: Logger
-  private let probing = Gate()
+  private let probing = AccessGate()
   private let support = Mutex(Support.unknown)
 
   /// Prepares to probe; sends nothing yet.

@@ -58,9 +58,9 @@ public final class StagedFile: Sendable {
   let workers: WorkerPool
   let log: Logger
   /// One upload at a time.
-  let uploading = Gate()
+  let uploading = AccessGate()
   /// Writers share it; who needs the bytes to stand still takes it alone.
-  let writing = Gate()
+  let writing = AccessGate()
   let state: Mutex<State>
   let session = Mutex<UploadSession?>(nil)
   /// Where to stream parts to while the file grows; nil: wait for the upload.

@@ -37,7 +37,7 @@ final class UploadSession: Sendable {
 
   let target: UploadTarget
   private let store: any ObjectStore
-  private let creating = Gate()
+  private let creating = AccessGate()
   private let state = Mutex(State())
   /// Stops part uploads that nobody wants any more.
   let cancellation = Cancellation()

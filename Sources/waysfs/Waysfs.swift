@@ -1,1 +1,68 @@
-@main struct Waysfs { static func main() {} }
+import ArgumentParser
+import Glibc
+
+@main
+struct Main {
+  /// Only a call: closures formed here would inherit the main actor and trap on other threads.
+  static func main() { runProgram() }
+}
+
+/// Runs the command that the arguments name, and ends the process.
+func runProgram() -> Never {
+  do {
+    var command = try Waysfs.parseAsRoot()
+    try command.run()
+  } catch let end as CommandEnd {
+    if let line = end.line { printError(line) }
+    leave(end.status)
+  } catch {
+    Waysfs.exit(withError: error)
+  }
+  leave(.success)
+}
+
+/// Ends the process at once: nothing is buffered, and destructors of C libraries must not run under threads that may
+/// still be at work.
+private func leave(_ status: ExitStatus) -> Never {
+  fflush(nil)
+  _exit(status.rawValue)
+}
+
+/// How a command ends when it does not simply succeed.
+struct CommandEnd: Error {
+  /// For standard error; nil when everything is said.
+  var line: String?
+  var status: ExitStatus
+
+  init(_ status: ExitStatus) { self.status = status }
+
+  init(_ failure: Failure, doing what: String) {
+    line = "waysfs: \(what): \(failure.description)"
+    status = failure.exitCode
+  }
+}
+
+struct Waysfs: ParsableCommand {
+  static let version = "0.1.0"
+
+  static let configuration = CommandConfiguration(
+    commandName: "waysfs", abstract: "Mount WAYSCloud Storage and other S3 buckets as a directory.",
+    discussion: """
+      EXAMPLES
+        waysfs mount photos /mnt/photos         mount a bucket
+        waysfs mount photos:2024 /mnt/photos    mount a part of it
+        waysfs umount /mnt/photos               unmount, and wait for the uploads
+
+      CREDENTIALS
+        Taken from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; else from the profile AWS_PROFILE \
+      (or default) of ~/.aws/credentials; else fetched from WAYSCloud with WAYSCLOUD_API_KEY. Never from the command \
+      line.
+
+      EXIT CODES
+        0   done
+        1   not done; a line on standard error says why and what to do
+        2   unmounted, but not everything could be uploaded; the line says where it is kept
+        64  the command line or a setting cannot be understood
+      """,
+    version: "waysfs \(version)", subcommands: [MountCommand.self, UmountCommand.self])
+}

@@ -4,7 +4,7 @@ import Synchronization
 ///
 /// One who wants to be alone goes before those who come later, so neither side can be kept out for ever. Not
 /// recursive. Thread-safe.
-public final class Gate: Sendable {
+public final class AccessGate: Sendable {
   private struct State {
     var sharing = 0
     var alone = false

@@ -1,0 +1,79 @@
+import ArgumentParser
+
+/// The options of a mount as flags; names and help come from the table.
+struct MountFlags: ParsableArguments {
+  @Option(.endpoint) var endpoint: String?
+  @Option(.region) var region: String?
+  @Flag(.pathStyle) var pathStyle = false
+  @Flag(.virtualHost) var virtualHost = false
+  @Flag(.readOnly) var readOnly = false
+  @Flag(.foreground) var foreground = false
+  @Option(.cacheDirectory) var cacheDirectory: String?
+  @Option(.uid) var uid: String?
+  @Option(.gid) var gid: String?
+  @Option(.umask) var umask: String?
+  @Option(.fileMode) var fileMode: String?
+  @Option(.directoryMode) var directoryMode: String?
+  @Flag(.allowOther) var allowOther = false
+  @Option(.attributes) var attributes: String?
+  @Option(.metadataLifetime) var metadataLifetime: String?
+  @Option(.memoryLimit) var memoryLimit: String?
+  @Option(.connections) var connections: String?
+  @Option(.caFile) var caFile: String?
+  @Option(.logLevel) var logLevel: String?
+  @Option(.logFile) var logFile: String?
+  @Option(.mountTimeout) var mountTimeout: String?
+
+  @Option(
+    name: .customShort("o"),
+    help: ArgumentHelp(
+      """
+      Options as mount(8) takes them: the names above without the hyphens in front, ro, rw, noatime, nosuid, nodev, \
+      noexec, and those of fstab, such as _netdev and nofail. A flag is stronger than -o.
+      """, valueName: "name[=value],..."))
+  var optionLists: [String] = []
+
+  /// What the flags say.
+  func layer() throws(UsageError) -> OptionLayer {
+    var layer = OptionLayer(.flag)
+    for (spelling, value) in given {
+      guard let value else { continue }
+      try layer.set(spelling.sets, to: value, spelledAs: "--\(spelling.name)")
+    }
+    return layer
+  }
+
+  private var given: [(OptionSpelling, String?)] {
+    [
+      (.endpoint, endpoint), (.region, region), (.pathStyle, pathStyle ? "path" : nil),
+      (.virtualHost, virtualHost ? "virtual" : nil), (.readOnly, readOnly ? "yes" : nil),
+      (.foreground, foreground ? "yes" : nil), (.cacheDirectory, cacheDirectory), (.uid, uid), (.gid, gid),
+      (.umask, umask), (.fileMode, fileMode), (.directoryMode, directoryMode),
+      (.allowOther, allowOther ? "yes" : nil), (.attributes, attributes), (.metadataLifetime, metadataLifetime),
+      (.memoryLimit, memoryLimit),
+      (.connections, connections), (.caFile, caFile), (.logLevel, logLevel), (.logFile, logFile),
+      (.mountTimeout, mountTimeout),
+    ]
+  }
+}
+
+extension Option where Value == String? {
+  fileprivate init(_ spelling: OptionSpelling) {
+    self.init(name: .customLong(spelling.name), help: spelling.argumentHelp)
+  }
+}
+
+extension Flag where Value == Bool {
+  fileprivate init(wrappedValue: Bool, _ spelling: OptionSpelling) {
+    self.init(wrappedValue: wrappedValue, name: .customLong(spelling.name), help: spelling.argumentHelp)
+  }
+}
+
+extension OptionSpelling {
+  fileprivate var argumentHelp: ArgumentHelp {
+    switch argument {
+    case .none: ArgumentHelp(stringLiteral: fullHelp)
+    case .value(let form): ArgumentHelp(fullHelp, valueName: form)
+    }
+  }
+}

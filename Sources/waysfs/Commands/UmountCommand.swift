@@ -1,0 +1,90 @@
+import ArgumentParser
+import Glibc
+
+struct UmountCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "umount", abstract: "Unmount, and wait until everything is uploaded.",
+    discussion: """
+      Works on a dead mount, too (one whose process was killed).
+
+      EXAMPLES
+        waysfs umount /mnt/photos
+        waysfs umount --lazy /mnt/photos        while programs still use it
+      """)
+
+  @Argument(help: ArgumentHelp("Where the bucket is mounted.", valueName: "mountpoint"))
+  var mountPoint: String
+
+  @Flag(
+    name: [.customLong("lazy"), .customShort("l")],
+    help: "Take it away at once, even while it is in use, and do not wait for the uploads.")
+  var lazy = false
+
+  func run() throws {
+    do throws(Failure) {
+      try Umount(lazy: lazy).run(mountPoint, ProcessContext.current())
+    } catch {
+      throw CommandEnd(error, doing: "cannot unmount \(mountPoint)")
+    }
+  }
+}
+
+/// Unmounts and waits for the daemon.
+struct Umount {
+  var lazy: Bool
+  var unmounter = Unmounter.system
+  var say: (String) -> Void = printError
+
+  func run(_ path: String, _ context: ProcessContext) throws(Failure) {
+    let mounts = MountTable.current()
+    let resolved = try MountPath.resolve(path, workingDirectory: context.workingDirectory) { mounts.top(at: $0) != nil }
+    guard let mount = mounts.top(at: resolved) else {
+      throw Failure("nothing is mounted there", remedy: "'findmnt -t fuse.waysfs' lists the mounts")
+    }
+    guard mount.isWaysfs else {
+      throw Failure("this is not a waysfs mount but \(mount.type) (\(mount.source))", remedy: "Use umount(8)")
+    }
+    // Before the unmount: the daemon removes its record when it ends.
+    let record = ForeignRecord(
+      mountPoint: resolved,
+      directories: RuntimeDirectory.candidates(uid: context.uid, environment: context.environment)
+        + RuntimeDirectory.candidates(uid: mount.userID ?? context.uid, environment: [:]))
+    try takeAway(resolved, mount, context)
+    guard let record else { return }
+    if lazy {
+      if record.isHeld { say("waysfs: process \(record.contents.pid) finishes its uploads in the background") }
+      return
+    }
+    wait(for: record, resolved)
+    if let unfinished = record.lastWord()?.unfinished {
+      throw Failure("it is unmounted, but \(unfinished)", exitCode: .unfinishedUploads)
+    }
+  }
+
+  private func takeAway(_ path: String, _ mount: MountTable.Entry, _ context: ProcessContext) throws(Failure) {
+    switch unmounter.unmount(path, lazy) {
+    case .done: return
+    case .busy:
+      throw Failure(
+        "it is in use", remedy: "Close what is open there ('fuser -vm \(path)' shows who), or use --lazy")
+    case .notMounted:
+      if let owner = mount.userID, owner != context.uid, context.uid != 0 {
+        throw Failure("it was mounted by user \(owner)", remedy: "Unmount it as that user or as root")
+      }
+      throw Failure("nothing is mounted there any more")
+    case .failed(let reason): throw Failure(reason)
+    }
+  }
+
+  private func wait(for record: ForeignRecord, _ path: String) {
+    let interval = 0.05
+    var waited = 0.0
+    while record.isHeld {
+      sleepInterval(seconds: interval)
+      waited += interval
+      if waited >= 1, waited - interval < 1 {
+        say("waysfs: \(path) is unmounted; waiting for process \(record.contents.pid) to finish its uploads")
+      }
+    }
+  }
+}

@@ -1,0 +1,21 @@
+import CLinux
+import Glibc
+
+/// Cuts the daemon's ties to where it was started.
+enum Detachment {
+  /// At the start of the background process: away from the terminal, and from descriptors that were open by chance (a
+  /// lock that a script holds on descriptor 9 would be held for as long as the mount lasts).
+  static func begin() {
+    setsid()
+    _ = clinux_close_from(Readiness.descriptor + 1)
+  }
+
+  /// When the mount answers: nobody reads these any more, and the working directory must not keep a filesystem busy.
+  static func complete() {
+    _ = chdir("/")
+    let null = open("/dev/null", O_RDWR | O_CLOEXEC)
+    guard null >= 0 else { return }
+    for descriptor in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO] { dup2(null, descriptor) }
+    if null > STDERR_FILENO { close(null) }
+  }
+}

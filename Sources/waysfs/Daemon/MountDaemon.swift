@@ -1,0 +1,141 @@
+import Basics
+import Glibc
+import Logging
+import Synchronization
+
+/// The life of one mount in its process: connect, mount, serve, finish the uploads, end.
+final class MountDaemon: Sendable {
+  private let plan: MountPlan
+  private let log: Logger
+  private let readiness: Readiness
+  private let unmounter: Unmounter
+  /// How long a mount that is detached but still in use is served, in seconds.
+  private let gracePeriod: Double
+
+  // No lock is held while another is taken.
+  private let sequence = Mutex(StopSequence())
+  private let engine = Mutex<(any MountEngine)?>(nil)
+  private let cancellation = Cancellation()
+
+  init(
+    plan: MountPlan, log: Logger, readiness: Readiness, unmounter: Unmounter = .system, gracePeriod: Double = 5
+  ) {
+    self.plan = plan
+    self.log = log
+    self.readiness = readiness
+    self.unmounter = unmounter
+    self.gracePeriod = gracePeriod
+  }
+
+  /// Runs until the mount has ended. Call it on the main thread, with the signals blocked.
+  /// - Parameters:
+  ///   - connect: builds the engine.
+  ///   - probe: makes sure that the mount answers.
+  ///   - detach: called when the mount answers, before the starter is told.
+  func run(
+    connect: Connect, probe: (MountPlan) throws(Failure) -> Void, record: RuntimeRecord, detach: () -> Void
+  ) throws(Failure) -> ExitStatus {
+    guard Signals.startHandling({ self.handleSignal($0) }) else { throw Failure("the system has no thread left") }
+    readiness.watch { self.perform(.stopRequested) }
+    let engine = try start(connect: connect, probe: probe)
+    detach()
+    // Whoever waits is gone, so nobody knows of the mount: it must not stay.
+    if !readiness.finish(.ready) { perform(.stopRequested) }
+    log.info("mounted", metadata: ["source": "\(plan.target.source)", "on": "\(plan.mountPoint)"])
+    engine.waitUntilUnmounted()
+    perform(.unmounted)
+    return end(engine, record)
+  }
+
+  private func start(
+    connect: Connect, probe: (MountPlan) throws(Failure) -> Void
+  ) throws(Failure) -> any MountEngine {
+    let engine = try connect(plan, log, cancellation)
+    do throws(Failure) {
+      if cancellation.isCancelled { throw Failure("interrupted") }
+      readiness.progress("mounting on \(plan.mountPoint)")
+      try engine.mount()
+    } catch {
+      engine.shutDown()
+      throw error
+    }
+    self.engine.withLock { $0 = engine }
+    do throws(Failure) {
+      try probe(plan)
+    } catch {
+      _ = unmounter.unmount(plan.mountPoint, true)
+      engine.endSession()
+      engine.waitUntilUnmounted()
+      engine.shutDown()
+      throw error
+    }
+    perform(.mounted)
+    return engine
+  }
+
+  private func end(_ engine: any MountEngine, _ record: RuntimeRecord) -> ExitStatus {
+    let pending = engine.pending
+    if pending.files > 0 { log.notice("unmounted; finishing uploads", metadata: ["pending": "\(pending)"]) }
+    let unfinished = engine.finishUploads()
+    engine.shutDown()
+    if let unfinished {
+      let text = "\(unfinished.files) \(unfinished.files == 1 ? "file" : "files") could not be uploaded"
+      log.error("\(text)", metadata: ["kept_in": "\(unfinished.keptIn)"])
+      record.finish(unfinished: "\(text); kept in \(unfinished.keptIn)")
+      return .unfinishedUploads
+    }
+    record.finish()
+    log.info("ended", metadata: ["on": "\(plan.mountPoint)"])
+    return .success
+  }
+
+  private func handleSignal(_ number: Int32) {
+    log.notice("signal received", metadata: ["signal": "\(Signals.name(number))"])
+    perform(number == SIGHUP ? .hangup : .stopRequested)
+  }
+
+  private func perform(_ event: StopSequence.Event) {
+    let actions = sequence.withLock { $0.handle(event) }
+    for action in actions { perform(action) }
+  }
+
+  private func perform(_ action: StopSequence.Action) {
+    switch action {
+    case .cancelStart: cancellation.cancel()
+    case .logIgnoredHangup: log.notice("SIGHUP has no meaning here and is ignored")
+    case .reportPending:
+      let pending = engine.withLock { $0 }?.pending ?? .none
+      log.notice(
+        "still finishing",
+        metadata: ["pending": "\(pending)", "examples": "\(pending.examples.prefix(3).joined(separator: ", "))"])
+    case .finishUploads:
+      // On a thread of its own: the one for the signals must be free for the next.
+      let thread = Thread.start(name: "stop") { self.finishUploads() }
+      // A system without a thread left still gets its orderly stop, only without answers to further signals.
+      if thread == nil { finishUploads() }
+      thread?.detach()
+    case .unmount: unmount()
+    }
+  }
+
+  private func finishUploads() {
+    let engine = engine.withLock { $0 }
+    log.notice("stopping; finishing uploads", metadata: ["pending": "\(engine?.pending ?? .none)"])
+    // What is left over is reported when the mount has ended: more may come until then.
+    _ = engine?.finishUploads()
+    perform(.uploadsFinished)
+  }
+
+  private func unmount() {
+    switch unmounter.unmount(plan.mountPoint, false) {
+    case .done: return
+    case .notMounted: log.notice("the mount was already gone", metadata: ["on": "\(plan.mountPoint)"])
+    case .busy: log.notice("the mount is in use; detaching it", metadata: ["on": "\(plan.mountPoint)"])
+    case .failed(let reason): log.error("cannot unmount", metadata: ["reason": "\(reason)"])
+    }
+    _ = unmounter.unmount(plan.mountPoint, true)
+    // Programs that have files open keep the detached mount alive. They get a moment; then their calls fail.
+    sleepInterval(seconds: gracePeriod)
+    engine.withLock { $0 }?.endSession()
+  }
+}

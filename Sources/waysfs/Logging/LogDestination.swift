@@ -1,0 +1,85 @@
+import Basics
+import Glibc
+import Logging
+import Synchronization
+
+/// Where log lines go. Can be switched while loggers that use it are at work. Thread-safe.
+final class LogDestination: Sendable {
+  enum Sink: Sendable {
+    /// A descriptor that takes whole lines (standard error, a file opened with O_APPEND).
+    case descriptor(Int32)
+    /// syslog(3), facility daemon.
+    case syslog
+  }
+
+  private let sink: Mutex<Sink>
+  private let time: TimeSource
+
+  init(_ sink: Sink, time: TimeSource = .system) {
+    self.sink = Mutex(sink)
+    self.time = time
+  }
+
+  /// Sends later lines to another sink.
+  func redirect(to newSink: Sink) {
+    sink.withLock { $0 = newSink }
+  }
+
+  /// A logger that writes here.
+  func logger(label: String, level: Logger.Level) -> Logger {
+    Logger(label: label) { _ in LineLogHandler(destination: self, logLevel: level) }
+  }
+
+  fileprivate func write(_ level: Logger.Level, _ body: String) {
+    switch sink.withLock({ $0 }) {
+    case .descriptor(let descriptor):
+      var line = "\(LineFormat.time(time.wall)) \(level.rawValue) \(body)\n"
+      // One write for a line, so that lines of several threads do not mix. A log that cannot be written is no reason
+      // to stop working, so the result does not matter.
+      line.withUTF8 { bytes in
+        while Glibc.write(descriptor, bytes.baseAddress, bytes.count) < 0 && errno == EINTR {}
+      }
+    case .syslog:
+      body.withCString { text in withVaList([text]) { vsyslog(LOG_DAEMON | level.syslogPriority, "%s", $0) } }
+    }
+  }
+}
+
+/// A swift-log handler that writes one line for a message.
+struct LineLogHandler: LogHandler {
+  let destination: LogDestination
+  var logLevel: Logger.Level
+  var metadata: Logger.Metadata = [:]
+  var metadataProvider: Logger.MetadataProvider?
+
+  init(destination: LogDestination, logLevel: Logger.Level) {
+    self.destination = destination
+    self.logLevel = logLevel
+  }
+
+  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  func log(event: LogEvent) {
+    var all = metadata
+    if let provided = metadataProvider?.get() { all.merge(provided) { $1 } }
+    if let own = event.metadata { all.merge(own) { $1 } }
+    destination.write(event.level, LineFormat.body(event, metadata: all))
+  }
+}
+
+extension Logger.Level {
+  /// The severity of syslog(3).
+  var syslogPriority: Int32 {
+    switch self {
+    case .trace, .debug: LOG_DEBUG
+    case .info: LOG_INFO
+    case .notice: LOG_NOTICE
+    case .warning: LOG_WARNING
+    case .error: LOG_ERR
+    case .critical: LOG_CRIT
+    }
+  }
+}

@@ -1,0 +1,114 @@
+/// A setting of a mount that the user can choose.
+enum MountOption: String, CaseIterable, Sendable {
+  case endpoint, region, addressing, readOnly, foreground, cacheDirectory, uid, gid, umask, fileMode, directoryMode
+  case allowOther, attributes, metadataLifetime, memoryLimit, connections, caFile, logLevel, logFile, mountTimeout
+}
+
+/// One name under which the user sets a `MountOption`. The table of them (`OptionSpelling.all`) is the only place that
+/// names options: the flags, their help, the `-o` names and the tests of the man page come from it.
+struct OptionSpelling: Sendable {
+  /// Whether a value follows the name.
+  enum Argument: Hashable, Sendable {
+    /// The name alone means this value.
+    case none(means: String)
+    /// A value follows, called so in the help.
+    case value(String)
+  }
+
+  /// The name, with hyphens: `--name` as a flag, `name` or `na_me` in `-o`.
+  let name: String
+  let sets: MountOption
+  let argument: Argument
+  /// What the help says; without the default.
+  let help: String
+  /// The default as the help and the man page show it; nil where there is none.
+  var defaultText: String?
+  /// Environment variables that set it, the strongest first.
+  var environment: [String] = []
+  /// Whether it makes sense in `-o` (fstab).
+  var inOptionList = true
+
+  /// The help with the default and the variables behind it.
+  var fullHelp: String {
+    var notes: [String] = []
+    if let defaultText { notes.append("default: \(defaultText)") }
+    if !environment.isEmpty { notes.append("also from \(environment.joined(separator: ", "))") }
+    return notes.isEmpty ? help : "\(help) (\(notes.joined(separator: "; ")))"
+  }
+}
+
+extension OptionSpelling {
+  static let endpoint = OptionSpelling(
+    name: "endpoint", sets: .endpoint, argument: .value("url"), help: "The S3 server, as http[s]://host[:port].",
+    defaultText: "https://storage.wayscloud.services", environment: ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])
+  static let region = OptionSpelling(
+    name: "region", sets: .region, argument: .value("name"), help: "The region that requests are signed for.",
+    defaultText: "eu-north-1", environment: ["AWS_REGION", "AWS_DEFAULT_REGION"])
+  static let pathStyle = OptionSpelling(
+    name: "path-style", sets: .addressing, argument: .none(means: "path"),
+    help: "Put the bucket into the path, https://host/bucket; every S3 server knows this form.",
+    defaultText: "this form")
+  static let virtualHost = OptionSpelling(
+    name: "virtual-host", sets: .addressing, argument: .none(means: "virtual"),
+    help: "Put the bucket into the host name, https://bucket.host.")
+  static let readOnly = OptionSpelling(
+    name: "read-only", sets: .readOnly, argument: .none(means: "yes"), help: "Refuse every change.")
+  static let foreground = OptionSpelling(
+    name: "foreground", sets: .foreground, argument: .none(means: "yes"),
+    help: "Stay in the foreground and log to standard error.", inOptionList: false)
+  static let cacheDirectory = OptionSpelling(
+    name: "cache-dir", sets: .cacheDirectory, argument: .value("directory"),
+    help: "Where files being written are kept until they are uploaded.",
+    defaultText: "/var/cache/waysfs for root, else $XDG_CACHE_HOME/waysfs or ~/.cache/waysfs")
+  static let uid = OptionSpelling(
+    name: "uid", sets: .uid, argument: .value("number"), help: "The owner of files whose object names none.",
+    defaultText: "who mounts")
+  static let gid = OptionSpelling(
+    name: "gid", sets: .gid, argument: .value("number"), help: "The group of files whose object names none.",
+    defaultText: "who mounts")
+  static let umask = OptionSpelling(
+    name: "umask", sets: .umask, argument: .value("octal"),
+    help: "Permission bits taken from files and directories whose object names no mode.", defaultText: "022")
+  static let fileMode = OptionSpelling(
+    name: "file-mode", sets: .fileMode, argument: .value("octal"),
+    help: "The permission bits of files whose object names no mode.", defaultText: "0666 without the umask")
+  static let directoryMode = OptionSpelling(
+    name: "dir-mode", sets: .directoryMode, argument: .value("octal"),
+    help: "The permission bits of directories whose object names no mode.", defaultText: "0777 without the umask")
+  static let allowOther = OptionSpelling(
+    name: "allow-other", sets: .allowOther, argument: .none(means: "yes"),
+    help: "Let other users in; for a user other than root, /etc/fuse.conf must say user_allow_other.")
+  static let attributes = OptionSpelling(
+    name: "attributes", sets: .attributes, argument: .value("policy"),
+    help: "Where modes, owners and times come from: always (each object's metadata) or never (the listing; faster).",
+    defaultText: "always")
+  static let metadataLifetime = OptionSpelling(
+    name: "metadata-ttl", sets: .metadataLifetime, argument: .value("duration"),
+    help: "For how long names and attributes are believed before the server is asked again: 30, 500ms, 5m.",
+    defaultText: "10s")
+  static let memoryLimit = OptionSpelling(
+    name: "memory-limit", sets: .memoryLimit, argument: .value("size"),
+    help: "The most memory that is used for file contents: 256MiB, 1G.", defaultText: "256MiB")
+  static let connections = OptionSpelling(
+    name: "connections", sets: .connections, argument: .value("number"),
+    help: "The most connections to the server at a time.", defaultText: "32")
+  static let caFile = OptionSpelling(
+    name: "ca-file", sets: .caFile, argument: .value("file"),
+    help: "Certificates (PEM) to trust instead of the system's.", environment: ["AWS_CA_BUNDLE"])
+  static let logLevel = OptionSpelling(
+    name: "log-level", sets: .logLevel, argument: .value("level"),
+    help: "How much is logged: \(LogLevelName.all.joined(separator: ", ")).", defaultText: "info")
+  static let logFile = OptionSpelling(
+    name: "log-file", sets: .logFile, argument: .value("file"),
+    help: "Append the log to this file instead of syslog or standard error.")
+  static let mountTimeout = OptionSpelling(
+    name: "mount-timeout", sets: .mountTimeout, argument: .value("duration"),
+    help: "Give up when the mount does not answer within this time.", defaultText: "60s")
+
+  /// Every option, in the order in which the help shows them.
+  static let all: [OptionSpelling] = [
+    endpoint, region, pathStyle, virtualHost, readOnly, foreground, cacheDirectory, uid, gid, umask, fileMode,
+    directoryMode, allowOther, attributes, metadataLifetime, memoryLimit, connections, caFile, logLevel, logFile,
+    mountTimeout,
+  ]
+}

@@ -1,0 +1,171 @@
+import Logging
+
+/// How requests name the bucket.
+enum Addressing: String, Hashable, Sendable {
+  /// `https://host/bucket/key`
+  case path
+  /// `https://bucket.host/key`
+  case virtual
+}
+
+/// Where modes, owners and times of files come from.
+enum AttributeSource: String, CaseIterable, Sendable {
+  /// From the metadata of each object.
+  case always
+  /// From the listing alone.
+  case never
+}
+
+/// What to mount, where and how: the result of all options.
+struct MountSettings: Hashable, Sendable {
+  var target: BucketReference
+  /// As the user wrote it.
+  var mountPoint: String
+  var endpoint: Endpoint
+  var region: String
+  var addressing: Addressing
+  var readOnly: Bool
+  var foreground: Bool
+  /// Absolute.
+  var cacheDirectory: String
+  var uid: UInt32
+  var gid: UInt32
+  /// Permission bits of files and directories that have none of their own.
+  var fileMode: UInt32
+  var directoryMode: UInt32
+  var allowOther: Bool
+  var attributes: AttributeSource
+  /// Seconds.
+  var metadataLifetime: Double
+  /// Bytes.
+  var memoryLimit: UInt64
+  var connections: Int
+  /// Absolute.
+  var caFile: String?
+  var logLevel: Logger.Level
+  /// Absolute.
+  var logFile: String?
+  /// Seconds.
+  var mountTimeout: Double
+  var kernelFlags: Set<KernelFlag>
+}
+
+/// What the process brings along.
+struct ProcessContext: Sendable {
+  var uid: UInt32
+  var gid: UInt32
+  var workingDirectory: String
+  var environment: [String: String]
+
+  /// The user's home directory, where the environment tells it.
+  var home: String? { environment["HOME"].flatMap { $0.hasPrefix("/") ? $0 : nil } }
+}
+
+extension MountSettings {
+  /// Puts the layers together, the strongest first.
+  init(
+    target: BucketReference, mountPoint: String, layers: [OptionLayer], context: ProcessContext
+  ) throws(UsageError) {
+    let options = LayeredOptions(layers)
+    self.target = target
+    self.mountPoint = mountPoint
+    endpoint = try options.read(.endpoint, default: "https://storage.wayscloud.services", Endpoint.init(parsing:))
+    region = try options.read(.region, default: "eu-north-1", Self.regionName)
+    addressing = try options.read(.addressing, default: "path") { text in Addressing(rawValue: text) ?? .path }
+    readOnly = try options.read(.readOnly, default: "no", OptionValue.flag)
+    foreground = try options.read(.foreground, default: "no", OptionValue.flag)
+    let path = { (text: String) throws(UsageError) -> String in
+      try OptionValue.path(text, relativeTo: context.workingDirectory)
+    }
+    cacheDirectory = try options.read(.cacheDirectory, default: Self.defaultCacheDirectory(context), path)
+    uid = try options.readIfSet(.uid, OptionValue.identifier) ?? context.uid
+    gid = try options.readIfSet(.gid, OptionValue.identifier) ?? context.gid
+    let umask = try options.read(.umask, default: "022", OptionValue.permissions)
+    fileMode = try options.readIfSet(.fileMode, OptionValue.permissions) ?? (0o666 & ~umask)
+    directoryMode = try options.readIfSet(.directoryMode, OptionValue.permissions) ?? (0o777 & ~umask)
+    allowOther = try options.read(.allowOther, default: "no", OptionValue.flag)
+    attributes = try options.read(.attributes, default: "always", Self.attributePolicy)
+    metadataLifetime = try options.read(.metadataLifetime, default: "10s", OptionValue.duration)
+    memoryLimit = try options.read(.memoryLimit, default: "256MiB", Self.memorySize)
+    connections = Int(try options.read(.connections, default: "32", Self.connectionCount))
+    caFile = try options.readIfSet(.caFile, path)
+    logLevel = try options.read(.logLevel, default: "info", LogLevelName.parse)
+    logFile = try options.readIfSet(.logFile, path)
+    mountTimeout = try options.read(.mountTimeout, default: "60s", Self.timeout)
+    kernelFlags = options.kernelFlags(default: [.noSetUserID, .noDevices])
+  }
+
+  private static func defaultCacheDirectory(_ context: ProcessContext) -> String {
+    if context.uid == 0 { return "/var/cache/waysfs" }
+    if let cache = context.environment["XDG_CACHE_HOME"], cache.hasPrefix("/") { return "\(cache)/waysfs" }
+    // Without a home there is only the directory that survives a reboot and is everybody's.
+    return context.home.map { "\($0)/.cache/waysfs" } ?? "/var/tmp/waysfs-\(context.uid)"
+  }
+
+  private static func regionName(_ text: String) throws(UsageError) -> String {
+    let allowed = text.utf8.allSatisfy {
+      (0x61...0x7A).contains($0 | 0x20) || (0x30...0x39).contains($0) || $0 == 0x2D || $0 == 0x5F
+    }
+    guard (1...64).contains(text.utf8.count), allowed else {
+      throw UsageError("'\(text)' is not the name of a region, such as eu-north-1")
+    }
+    return text
+  }
+
+  private static func attributePolicy(_ text: String) throws(UsageError) -> AttributeSource {
+    if let policy = AttributeSource(rawValue: text) { return policy }
+    throw UsageError("'\(text)' is not one of \(AttributeSource.allCases.map(\.rawValue).joined(separator: ", "))")
+  }
+
+  private static func memorySize(_ text: String) throws(UsageError) -> UInt64 {
+    let size = try OptionValue.size(text)
+    // Below this not even one read-ahead window of one stream fits.
+    guard size >= 16 << 20 else { throw UsageError("'\(text)' is too small: at least 16MiB are needed") }
+    return size
+  }
+
+  private static func connectionCount(_ text: String) throws(UsageError) -> UInt64 {
+    try OptionValue.number(text, in: 1...1024)
+  }
+
+  private static func timeout(_ text: String) throws(UsageError) -> Double {
+    let seconds = try OptionValue.duration(text)
+    guard seconds >= 1 else { throw UsageError("'\(text)' is too short: at least 1s is needed") }
+    return seconds
+  }
+}
+
+/// Looks options up in several layers.
+private struct LayeredOptions {
+  private let layers: [OptionLayer]
+
+  init(_ layers: [OptionLayer]) { self.layers = layers }
+
+  func readIfSet<Value>(
+    _ option: MountOption, _ parse: (String) throws(UsageError) -> Value
+  ) throws(UsageError) -> Value? {
+    for layer in layers {
+      guard let value = layer.values[option] else { continue }
+      do {
+        return try parse(value.text)
+      } catch {
+        throw UsageError("\(value.spelledAs): \(error.message)")
+      }
+    }
+    return nil
+  }
+
+  func read<Value>(
+    _ option: MountOption, default text: String, _ parse: (String) throws(UsageError) -> Value
+  ) throws(UsageError) -> Value {
+    if let value = try readIfSet(option, parse) { return value }
+    return try parse(text)
+  }
+
+  func kernelFlags(default flags: Set<KernelFlag>) -> Set<KernelFlag> {
+    KernelFlag.allCases.reduce(into: []) { chosen, flag in
+      let said = layers.lazy.compactMap { $0.kernelFlags[flag] }.first
+      if said ?? flags.contains(flag) { chosen.insert(flag) }
+    }
+  }
+}

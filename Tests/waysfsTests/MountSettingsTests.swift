@@ -1,0 +1,132 @@
+import ArgumentParser
+import Testing
+
+@testable import waysfs
+
+struct MountSettingsTests {
+  static let context = ProcessContext(
+    uid: 1000, gid: 100, workingDirectory: "/home/u/work", environment: ["HOME": "/home/u"])
+
+  static func settings(
+    _ arguments: [String] = [], environment: [String: String] = [:], extra: [OptionLayer] = [],
+    context: ProcessContext = context
+  ) throws -> MountSettings {
+    let command = try #require(try Waysfs.parseAsRoot(["mount", "photos", "/mnt"] + arguments) as? MountCommand)
+    let layers = [
+      try command.flags.layer(), try OptionLayer(optionLists: command.flags.optionLists),
+      try OptionLayer(environment: environment),
+    ]
+    return try MountSettings(
+      target: BucketReference(parsing: "photos"), mountPoint: "/mnt", layers: layers + extra, context: context)
+  }
+
+  @Test func defaults() throws {
+    let settings = try Self.settings()
+    #expect(settings.endpoint.description == "https://storage.wayscloud.services")
+    #expect(settings.region == "eu-north-1")
+    #expect(settings.addressing == .path)
+    #expect(!settings.readOnly && !settings.foreground && !settings.allowOther)
+    #expect(settings.cacheDirectory == "/home/u/.cache/waysfs")
+    #expect(settings.uid == 1000 && settings.gid == 100)
+    #expect(settings.fileMode == 0o644 && settings.directoryMode == 0o755)
+    #expect(settings.kernelFlags == [.noDevices, .noSetUserID])
+    #expect(settings.logLevel == .info && settings.logFile == nil && settings.caFile == nil)
+  }
+
+  @Test func precedence() throws {
+    let environment = ["AWS_REGION": "from-env", "AWS_ENDPOINT_URL": "http://env"]
+    var profile = OptionLayer(.awsProfile)
+    try profile.set(.region, to: "from-profile", spelledAs: "p")
+    var plane = OptionLayer(.controlPlane)
+    try plane.set(.region, to: "from-plane", spelledAs: "c")
+    let flag = ["--region", "from-flag"]
+    let list = ["-o", "region=from-list"]
+    #expect(try Self.settings(flag + list, environment: environment, extra: [profile]).region == "from-flag")
+    #expect(try Self.settings(list, environment: environment, extra: [profile]).region == "from-list")
+    #expect(try Self.settings(environment: environment, extra: [profile]).region == "from-env")
+    #expect(try Self.settings(extra: [profile, plane]).region == "from-profile")
+    #expect(try Self.settings(extra: [plane]).region == "from-plane")
+  }
+
+  @Test func addressingIsOneOptionWithTwoNames() throws {
+    #expect(try Self.settings(["--path-style", "-o", "virtual_host"]).addressing == .path)
+    #expect(try Self.settings(["--virtual-host"]).addressing == .virtual)
+    #expect(throws: UsageError.self) { try Self.settings(["--path-style", "--virtual-host"]) }
+  }
+
+  @Test func readOnlyFlagBeatsTheList() throws {
+    #expect(try Self.settings(["--read-only", "-o", "rw"]).readOnly)
+    #expect(try Self.settings(["-o", "ro"]).readOnly)
+  }
+
+  @Test func modes() throws {
+    let masked = try Self.settings(["--umask", "077"])
+    #expect(masked.fileMode == 0o600 && masked.directoryMode == 0o700)
+    let given = try Self.settings(["--umask", "077", "--file-mode", "0640", "-o", "dir_mode=750"])
+    #expect(given.fileMode == 0o640 && given.directoryMode == 0o750)
+  }
+
+  @Test func pathsBecomeAbsolute() throws {
+    let settings = try Self.settings(["--cache-dir", "c", "--log-file", "l", "--ca-file", "/x.pem"])
+    #expect(settings.cacheDirectory == "/home/u/work/c")
+    #expect(settings.logFile == "/home/u/work/l")
+    #expect(settings.caFile == "/x.pem")
+  }
+
+  @Test func cacheDirectories() throws {
+    var root = Self.context
+    root.uid = 0
+    #expect(try Self.settings(context: root).cacheDirectory == "/var/cache/waysfs")
+    var xdg = Self.context
+    xdg.environment["XDG_CACHE_HOME"] = "/c"
+    #expect(try Self.settings(context: xdg).cacheDirectory == "/c/waysfs")
+    var homeless = Self.context
+    homeless.environment = [:]
+    #expect(try Self.settings(context: homeless).cacheDirectory == "/var/tmp/waysfs-1000")
+  }
+
+  @Test func kernelFlags() throws {
+    #expect(try Self.settings(["-o", "suid,noatime"]).kernelFlags == [.noDevices, .noAccessTime])
+  }
+
+  static let wrong: [([String], String)] = [
+    (["--umask", "999"], "--umask: '999'"), (["-o", "uid=x"], "-o uid: 'x'"),
+    (["--log-level", "verbos"], "--log-level"),
+    (["--log-level", "warnin"], "did you mean 'warning'?"), (["--memory-limit", "1K"], "too small"),
+    (["--connections", "0"], "--connections"), (["--region", "a b"], "--region"),
+    (["--mount-timeout", "0"], "too short"),
+    (["--endpoint", "h"], "--endpoint"), (["--attributes", "sometimes"], "always, never"),
+  ]
+
+  @Test(arguments: wrong)
+  func errorsNameTheOption(_ arguments: [String], _ part: String) throws {
+    let error = try #require(throws: UsageError.self) { try Self.settings(arguments) }
+    #expect(error.message.contains(part), "\(error.message)")
+  }
+
+  @Test func errorsNameTheVariable() throws {
+    let error = try #require(throws: UsageError.self) {
+      try Self.settings(environment: ["AWS_ENDPOINT_URL": "nowhere"])
+    }
+    #expect(error.message.hasPrefix("AWS_ENDPOINT_URL: "))
+  }
+
+  /// A spelling in the table that no flag reads, or a flag that is not in the table, would be found here.
+  @Test func everySpellingIsAFlag() throws {
+    for spelling in OptionSpelling.all {
+      let arguments: [String]
+      switch spelling.argument {
+      case .none: arguments = ["--\(spelling.name)"]
+      case .value: arguments = ["--\(spelling.name)", "value"]
+      }
+      let command = try #require(try Waysfs.parseAsRoot(["mount", "b", "m"] + arguments) as? MountCommand)
+      let layer = try command.flags.layer()
+      #expect(layer.values.count == 1, "\(spelling.name)")
+      #expect(layer.values[spelling.sets]?.spelledAs == "--\(spelling.name)")
+    }
+    #expect(Set(OptionSpelling.all.map(\.sets)) == Set(MountOption.allCases))
+    #expect(Set(OptionSpelling.all.map(\.name)).count == OptionSpelling.all.count)
+    let generic = Set(GenericOption.all.map(\.name))
+    #expect(generic.isDisjoint(with: OptionSpelling.all.map(\.name)))
+  }
+}
