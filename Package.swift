@@ -72,7 +72,7 @@ let package = Package(
     tests("S3", ["Basics", "ObjectStore", "HTTPTransport", flyingSocks, log]),
     tests("WAYSCloud", ["Basics", "HTTPTransport", flyingSocks]),
     tests("BlockCache", ["Basics", "ObjectStore"]),
-    tests("ReadPath", ["Basics", "ObjectStore", "BlockCache"]),
+    tests("ReadPath", ["Basics", "ObjectStore", "BlockCache", log, system]),
     tests("WritePath", ["Basics", "ObjectStore", system, log]),
     tests("Filesystem", ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", system, log]),
     tests("FuseSession", ["Basics", "Filesystem", "CFuse", system, log]),
