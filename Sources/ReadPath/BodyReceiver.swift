@@ -57,7 +57,11 @@ struct BodyReceiver {
 
   /// What a GET that ended with `result` really brought; nil when every byte is there.
   func failure(after result: Result<ObjectMetadata, ObjectStoreError>, _ object: SharedObject) -> ObjectStoreError? {
-    if let rejection { return object.error(rejection.code, rejection.message) }
+    if let rejection {
+      let error = object.error(rejection.code, rejection.message)
+      object.log.warning("a body was refused", metadata: ["error": "\(error)"])
+      return error
+    }
     switch result {
     case .failure(let error): return error
     case .success where next < end:

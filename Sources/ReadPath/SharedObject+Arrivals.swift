@@ -45,6 +45,7 @@ extension SharedObject {
   /// A GET has ended. What arrived stays; what did not can be asked for again.
   func finish(_ fetch: Fetch, _ failure: ObjectStoreError?) {
     var outbox = Outbox()
+    if let failure, failure.code != .cancelled { log.debug("a GET failed", metadata: ["error": "\(failure)"]) }
     state.withLock { state in
       if let failure, repeats(fetch, after: failure, from: fetch.place, &state, &outbox) {
         fetch.cancellation = Cancellation()
@@ -88,6 +89,12 @@ extension SharedObject {
       }
       let handle = fetch.blocks[Int(index - fetch.firstBlock)]
       pool.unpin(CollectionOfOne(handle), read: false, &outbox.effects)
+      // An empty block would count as fetched ahead until it is the oldest.
+      if let block = state.blocks[index], block.ready.isEmpty, block.requested.isEmpty, block.waiters.isEmpty,
+        pool.discard(block.handle, &outbox.effects)
+      {
+        state.blocks[index] = nil
+      }
     }
     return waiters
   }

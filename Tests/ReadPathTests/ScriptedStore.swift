@@ -95,6 +95,7 @@ final class ScriptedStore: ObjectStore {
     var fetched: UInt64 = 0
     var running = 0
     var peak = 0
+    var claimed: Set<ObjectIdentifier> = []
   }
 
   enum Mode: Sendable {
@@ -106,6 +107,8 @@ final class ScriptedStore: ObjectStore {
 
   let bucket = "scripted"
   let mode: Mode
+  /// Signalled with every GET.
+  let arrivals: Semaphore = Semaphore()
   private let state = Mutex(State())
 
   init(_ mode: Mode = .scripted) { self.mode = mode }
@@ -137,7 +140,17 @@ final class ScriptedStore: ObjectStore {
       state.peak = max(state.peak, state.running)
       return get
     }
+    arrivals.signal()
     if mode == .inline { finish(get) }
+  }
+
+  /// Takes a GET that no other thread plays the network for.
+  func claim() -> Get? {
+    state.withLock { state in
+      guard let get = state.waiting.first(where: { !state.claimed.contains(ObjectIdentifier($0)) }) else { return nil }
+      state.claimed.insert(ObjectIdentifier(get))
+      return get
+    }
   }
 
   // MARK: The script
@@ -212,6 +225,7 @@ final class ScriptedStore: ObjectStore {
     guard isFirst else { return }
     state.withLock { state in
       state.waiting.removeAll { $0 === get }
+      state.claimed.remove(ObjectIdentifier(get))
       state.running -= 1
     }
     get.completion(result)

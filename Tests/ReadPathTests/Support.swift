@@ -91,3 +91,20 @@ struct SplitMix: RandomNumberGenerator {
     return z ^ (z >> 31)
   }
 }
+
+/// Timers that fire when the test says so.
+final class Timers: Sendable {
+  private let waiting = Mutex<[@Sendable () -> Void]>([])
+
+  var count: Int { waiting.withLock { $0.count } }
+
+  func add(_ work: @escaping @Sendable () -> Void) { waiting.withLock { $0.append(work) } }
+
+  func fire() {
+    let due = waiting.withLock { waiting in
+      defer { waiting = [] }
+      return waiting
+    }
+    for work in due { work() }
+  }
+}
