@@ -15,7 +15,8 @@ struct StreamedName: Sendable {
 final class DirectoryStream: Sendable {
   private struct State {
     var names: [StreamedName] = []
-    var seen: Set<FileName> = []
+    /// Where each name stands.
+    var seen: [FileName: Int] = [:]
     var next: Next = .page(nil)
     var startedAt: UInt64
     /// Requests for attributes under way or done, by position.
@@ -24,8 +25,19 @@ final class DirectoryStream: Sendable {
     var remembered = false
     /// Names without an object, as they were when the listing ended.
     var local: [FileName]?
+
+    /// Pages may overlap, and an object may come a page before the directory that hides it.
+    mutating func add(_ name: StreamedName) {
+      if let index = seen[name.name] {
+        if name.remote.isDirectory { names[index] = name }
+      } else {
+        seen[name.name] = names.count
+        names.append(name)
+      }
+    }
   }
 
+  /// How the listing goes on.
   private enum Next {
     case page(String?)
     case underway(PageShot, token: String)
@@ -66,7 +78,7 @@ final class DirectoryStream: Sendable {
     if let local = state.withLock({ $0.local }) { return local }
     let found = find()
     return state.withLock { state in
-      let local = state.local ?? found.filter { !state.seen.contains($0) }
+      let local = state.local ?? found.filter { state.seen[$0] == nil }
       state.local = local
       return local
     }
@@ -142,7 +154,7 @@ final class DirectoryStream: Sendable {
     let names = source.names(of: page, path)
     let shot = PageShot()
     state.withLock { state in
-      for name in names where state.seen.insert(name.name).inserted { state.names.append(name) }
+      for name in names { state.add(name) }
       state.next = page.continuation.map { .underway(shot, token: $0) } ?? .ended
     }
     if let token = page.continuation { source.list(path, token, shot) }

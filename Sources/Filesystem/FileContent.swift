@@ -86,10 +86,10 @@ final class FileHandle: Sendable {
     self.epoch = epoch
   }
 
-  /// The reader for a version; one for a version of before is closed.
-  func reader(for version: FileVersion, open: () -> ObjectReader) -> ObjectReader {
+  /// The reader for a version; one for a version of before is closed. Nil when `open` finds no object to read.
+  func reader(for version: FileVersion, open: () -> ObjectReader?) -> ObjectReader? {
     if let reader = reader.withLock({ $0?.etag == version.etag ? $0?.reader : nil }) { return reader }
-    let made = open()
+    guard let made = open() else { return nil }
     let (use, close): (ObjectReader, ObjectReader?) = reader.withLock { current in
       if let current, current.etag == version.etag { return (current.reader, made) }
       defer { current = (made, version.etag) }
@@ -97,6 +97,13 @@ final class FileHandle: Sendable {
     }
     close?.close()
     return use
+  }
+
+  /// Tells the reader that its object is about to move; `relocate` or `cancelMove` on the result must follow.
+  func prepareMove(from old: ETag) -> ObjectReader? {
+    let moving = reader.withLock { $0?.etag == old ? $0?.reader : nil }
+    moving?.prepareToRelocate()
+    return moving
   }
 
   /// The bytes the reader is pinned to live under another key and tag now.

@@ -90,14 +90,33 @@ extension Filesystem {
     let attributes = ObjectAttributes(
       contentType: metadata.contentType,
       userMetadata: posix.userMetadata(type: type, keeping: metadata.userMetadata))
-    let result = try ServerSideCopy.copy(
-      from: key(path), to: key(path), size: metadata.size, etag: metadata.etag, attributes: attributes, in: store,
-      cancellation)
-    var version = FileVersion(metadata)
-    version.etag = result.etag
-    version.lastModified = configuration.time.wall
-    adopt(version, view, key(path), from: metadata.etag)
+    let version = try move(view, FileVersion(metadata), to: key(path)) { () throws(ObjectStoreError) in
+      try ServerSideCopy.copy(
+        from: key(path), to: key(path), size: metadata.size, etag: metadata.etag, attributes: attributes, in: store,
+        cancellation
+      ).etag
+    }
     tree.committed(view.id, version, posix: posix)
+  }
+
+  /// Has the server copy a file, and leads whoever has it open to the copy.
+  /// - Returns: the version the copy is.
+  func move(
+    _ view: NodeView, _ version: FileVersion, to key: ObjectKey, _ copy: () throws(ObjectStoreError) -> ETag
+  ) throws(ObjectStoreError) -> FileVersion {
+    let moving = handles.files(of: view.id).compactMap { $0.prepareMove(from: version.etag) }
+    do throws(ObjectStoreError) {
+      var moved = version
+      moved.etag = try copy()
+      moved.lastModified = configuration.time.wall
+      adopt(moved, view, key, from: version.etag)
+      // Those whose handle was closed meanwhile, too: other readers may wait for the end of the move.
+      for reader in moving { reader.relocate(to: key, etag: moved.etag) }
+      return moved
+    } catch {
+      for reader in moving { reader.cancelRelocation() }
+      throw error
+    }
   }
 
   /// The same bytes have another tag, and perhaps another key: whoever has them open goes on there.

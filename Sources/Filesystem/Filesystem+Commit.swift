@@ -20,21 +20,17 @@ extension Filesystem {
   }
 
   /// `commit`, for a caller who has claimed the path.
-  /// - Parameter condition: what must hold in the bucket; nil for "as this mount knows it".
-  func commitClaimed(
-    _ inode: InodeID, _ content: FileContent, to path: String, condition: WriteCondition? = nil
-  ) throws(Errno) {
+  func commitClaimed(_ inode: InodeID, _ content: FileContent, to path: String) throws(Errno) {
     guard content.isDirty, let view = tree.view(inode), let staged = content.staged else { return }
     let plan = commitPlan(view, content, path)
-    let condition = condition ?? plan.condition
     let outcome: UploadOutcome
     do throws(WriteError) {
-      outcome = try staged.upload(to: plan.target, condition: condition, conditions: conditions)
+      outcome = try staged.upload(to: plan.target, condition: plan.condition, conditions: conditions)
     } catch {
       if case .store(let cause) = error, cause.code == .preconditionFailed {
         throw keepBoth(inode, content, staged, plan.target, path)
       }
-      throw keep(staged, plan.target, condition, error)
+      throw keep(staged, plan.target, plan.condition, error)
     }
     let (version, posix) = finish(outcome, plan)
     content.withState { state in
@@ -91,7 +87,8 @@ extension Filesystem {
     var version = FileVersion(etag: outcome.etag, size: outcome.size, lastModified: configuration.time.wall)
     version.contentType = plan.target.attributes.contentType
     version.foreign = PosixAttributes().userMetadata(type: .file, keeping: plan.target.attributes.userMetadata)
-    if outcome.attributes == plan.target.attributes { return (version, plan.posix) }
+    let isNamed = outcome.size <= PartLayout.firstPartSize || !conditions.areIgnored
+    if outcome.attributes == plan.target.attributes, isNamed { return (version, plan.posix) }
     let key = plan.target.key
     do throws(ObjectStoreError) {
       // Parts left before the file was closed, with the attributes of that time.
@@ -102,7 +99,9 @@ extension Filesystem {
         return (version, plan.posix)
       }
       let metadata = try store.head(key)
-      if metadata.etag == outcome.etag { version.lastModified = metadata.lastModified }
+      // A server without conditions may name a completed upload otherwise than the object it became.
+      if conditions.areIgnored, metadata.size == outcome.size { version.etag = metadata.etag }
+      if metadata.etag == version.etag { version.lastModified = metadata.lastModified }
     } catch {
       log.warning("the bytes are stored, but not all attributes", metadata: ["cause": "\(error)"])
     }
@@ -153,6 +152,24 @@ extension Filesystem {
   }
 
   // MARK: At the end
+
+  /// Files that the bucket does not have as they are, and how many bytes these files have.
+  public func pending() -> (paths: [String], bytes: UInt64) {
+    let files = tree.filesInUse().filter { $0.content?.isDirty ?? false }
+    return (files.map { $0.path ?? "(removed)" }, files.reduce(0) { $0 + $1.attributes.size })
+  }
+
+  /// Removes the staging files of what is in the bucket. The last call: nothing may use this filesystem afterwards.
+  public func discardStaged() {
+    for view in tree.filesInUse() {
+      guard let content = view.content, !content.isDirty else { continue }
+      let staged: StagedFile? = content.withState { state in
+        defer { state.staged = nil }
+        return state.staged
+      }
+      staged.map(discard)
+    }
+  }
 
   /// Uploads everything that is not in the bucket yet; called when no more requests come.
   /// - Returns: the paths of files that could not be sent; their bytes are kept in the staging area.

@@ -133,9 +133,9 @@ extension Filesystem {
     _ completion: @escaping Completion<ReadBuffers, Errno>
   ) {
     let reader = file.reader(for: version) {
-      let path = tree.view(file.inode)?.path ?? ""
-      return readPath.open(key: key(path), etag: version.etag, size: version.size)
+      tree.view(file.inode)?.path.map { readPath.open(key: key($0), etag: version.etag, size: version.size) }
     }
+    guard let reader else { return completion(.failure(.staleNFSFileHandle)) }
     reader.read(offset: offset, count: count, context.cancellation) { result in
       switch result {
       case .success(let slices): completion(.success(ReadBuffers(slices.buffers)))
@@ -209,16 +209,19 @@ extension Filesystem {
   }
 
   /// The staged file to write to, made from the version the handle has open.
-  func stagedForWriting(_ file: FileHandle) throws(Errno) -> StagedFile {
-    let content = file.content
-    let (staged, epoch) = content.withState { ($0.staged, $0.epoch) }
-    guard epoch == file.epoch else { throw .staleNFSFileHandle }
-    if let staged { return staged }
+  private func stagedForWriting(_ file: FileHandle) throws(Errno) -> StagedFile {
+    guard file.content.withState({ $0.epoch }) == file.epoch else { throw .staleNFSFileHandle }
+    return try staged(file.content, of: file.inode)
+  }
+
+  /// The staged file of a content, made from its version if there is none.
+  func staged(_ content: FileContent, of inode: InodeID) throws(Errno) -> StagedFile {
+    if let staged = content.staged { return staged }
     return try content.staging.exclusive { () throws(Errno) in
       let (staged, version) = content.withState { ($0.staged, $0.version) }
       if let staged { return staged }
       let base = try version.map { version throws(Errno) in
-        StagingBase(key: key(try existing(file.inode).path), etag: version.etag, size: version.size)
+        StagingBase(key: key(try existing(inode).path), etag: version.etag, size: version.size)
       }
       let made = try stage(base, for: content)
       content.withState { $0.staged = made }

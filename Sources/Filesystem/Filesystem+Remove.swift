@@ -80,9 +80,10 @@ extension Filesystem {
 
   /// Brings the bytes of an open file here before its object goes away.
   func preserve(_ view: NodeView, _ path: String, _ context: CallContext) throws(Errno) {
-    let readers = handles.files(of: view.id)
-    guard readers.contains(where: \.mode.reads), let handle = readers.first else { return }
-    let staged = try stagedForWriting(handle)
+    guard let content = view.content else { return }
+    let epoch = content.withState { $0.epoch }
+    guard handles.files(of: view.id).contains(where: { $0.mode.reads && $0.epoch == epoch }) else { return }
+    let staged = try staged(content, of: view.id)
     do throws(WriteError) {
       try staged.fill(0..<staged.size, context.cancellation)
     } catch {

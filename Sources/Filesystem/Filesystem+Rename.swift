@@ -79,25 +79,19 @@ extension Filesystem {
     _ view: NodeView, _ move: Move, _ replaced: NodeView?, _ context: CallContext
   ) throws(Errno) {
     if let replaced { try preserve(replaced, move.destination, context) }
-    let newKey = key(move.destination)
-    let wasUploaded = view.version != nil || view.content?.version != nil
-    if let content = view.content, content.isDirty {
-      // Its newest bytes are here: they go to the new name at once. A rename replaces whatever is there.
-      try commitClaimed(view.id, content, to: move.destination, condition: WriteCondition.none)
-    } else {
-      guard let version = view.content?.version ?? view.version else { throw .noSuchFileOrDirectory }
-      do throws(ObjectStoreError) {
-        let result = try ServerSideCopy.copy(
-          from: key(move.source), to: newKey, size: version.size, etag: version.etag, attributes: nil, in: store,
-          context.cancellation)
-        var moved = version
-        moved.etag = result.etag
-        adopt(moved, view, newKey, from: version.etag)
-      } catch {
-        throw log.report("rename", error)
+    // What was written since the last close goes to the old name first, with its conditions; then all of it moves.
+    if let content = view.content, content.isDirty { try commitClaimed(view.id, content, to: move.source) }
+    guard let version = tree.view(view.id)?.version else { throw .noSuchFileOrDirectory }
+    do throws(ObjectStoreError) {
+      _ = try self.move(view, version, to: key(move.destination)) { () throws(ObjectStoreError) in
+        try ServerSideCopy.copy(
+          from: key(move.source), to: key(move.destination), size: version.size, etag: version.etag, attributes: nil,
+          in: store, context.cancellation
+        ).etag
       }
+    } catch {
+      throw log.report("rename", error)
     }
-    guard wasUploaded else { return }
     do throws(ObjectStoreError) {
       try keepDirectory(move.parent, context.cancellation)
       try store.delete(key(move.source), nil)

@@ -60,6 +60,9 @@ public final class ConditionalWrites: Sendable {
     }
   }
 
+  /// Whether the server is known to ignore conditions.
+  public var areIgnored: Bool { support.withLock { $0 == .ignored } }
+
   private func isEnforced(_ cancellation: Cancellation?) throws(ObjectStoreError) -> Bool {
     if let known { return known }
     return try probing.exclusive { () throws(ObjectStoreError) in

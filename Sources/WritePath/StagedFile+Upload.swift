@@ -32,14 +32,26 @@ extension StagedFile {
           }
           return try uploadInParts(target, condition, conditions, cancellation)
         } catch {
-          // S3 answers 409 to a conditional write that met another: the whole operation is to be made again.
-          guard attempt < attempts, case .store(let cause) = error,
-            cause.code == .conflict || cause.code == .noSuchUpload
-          else { throw error }
+          guard attempt < attempts, case .store(let cause) = error, startsAgain(after: cause) else { throw error }
           abandonSession()
         }
       }
       throw .store(ObjectStoreError(.conflict, "the upload did not come to an end", key: target.key))
+    }
+  }
+
+  /// Whether a new upload may succeed where this one did not.
+  private func startsAgain(after error: ObjectStoreError) -> Bool {
+    switch error.code {
+    // S3 answers 409 to a conditional write that met another: the whole operation is to be made again.
+    case .conflict, .noSuchUpload: return true
+    // The server cannot copy parts. What it made of the attempt may not be replaceable, hence the new upload.
+    case .unsupported:
+      return state.withLock { state in
+        defer { state.copiesParts = false }
+        return state.copiesParts
+      }
+    default: return false
     }
   }
 
@@ -127,43 +139,30 @@ extension StagedFile {
     defer { cancellation?.removeHandler(token.flatMap { $0 }) }
     let range = PartLayout.range(ofPart: index, size: size)
     let (change, base): (UInt64, StagingBase?) = state.withLock { state in
-      let copies = !state.dirty.intersects(range) && range.upperBound <= state.baseLimit
+      let copies = state.copiesParts && !state.dirty.intersects(range) && range.upperBound <= state.baseLimit
       return (state.partChanges[index] ?? 0, copies ? state.base : nil)
     }
     let upload = try inStore { () throws(ObjectStoreError) in try session.begin() }
-    var part: UploadedPart?
-    if let base { part = try copyPart(index, range, of: base, upload, session) }
-    if part == nil {
-      try fill(range, writersWait: writersWait, session.cancellation)
-      part = try inStore { () throws(ObjectStoreError) in
-        try store.uploadPart(
-          upload, number: index + 1,
-          body: .file(file, offset: range.lowerBound, length: range.upperBound - range.lowerBound),
-          session.cancellation)
-      }
+    if base == nil { try fill(range, writersWait: writersWait, session.cancellation) }
+    let part = try inStore { () throws(ObjectStoreError) in
+      if let base { return try copyPart(index, range, of: base, upload, session) }
+      return try store.uploadPart(
+        upload, number: index + 1,
+        body: .file(file, offset: range.lowerBound, length: range.upperBound - range.lowerBound),
+        session.cancellation)
     }
-    guard let part else { return }
     session.record(
       index, UploadSession.SentPart(part: part, change: change, length: range.upperBound - range.lowerBound))
   }
 
-  /// Has the server copy an unchanged part from the base; nil when it cannot.
+  /// Has the server copy an unchanged part from the base.
   private func copyPart(
     _ index: Int, _ range: Range<UInt64>, of base: StagingBase, _ upload: MultipartUpload, _ session: UploadSession
-  ) throws(WriteError) -> UploadedPart? {
-    do throws(ObjectStoreError) {
-      return try store.copyPart(
-        upload, number: index + 1, from: base.key,
-        range: ByteRange(offset: range.lowerBound, length: range.upperBound - range.lowerBound),
-        sourceMatch: base.etag, session.cancellation)
-    } catch {
-      switch error.code {
-      case .unsupported, .invalidRequest, .serverError, .invalidSize:
-        log.debug("no server-side copy of a part; its bytes are sent", metadata: ["cause": "\(error)"])
-        return nil
-      default: throw .store(error)
-      }
-    }
+  ) throws(ObjectStoreError) -> UploadedPart {
+    try store.copyPart(
+      upload, number: index + 1, from: base.key,
+      range: ByteRange(offset: range.lowerBound, length: range.upperBound - range.lowerBound),
+      sourceMatch: base.etag, session.cancellation)
   }
 
   private func complete(

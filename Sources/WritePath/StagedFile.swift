@@ -48,6 +48,8 @@ public final class StagedFile: Sendable {
     var partChanges: [Int: UInt64] = [:]
     /// A write that failed; the file is not whole since.
     var failure: Errno?
+    /// Whether unchanged parts are copied by the server; false once it said that it cannot.
+    var copiesParts = true
     /// First part that was not yet handed to the streaming upload.
     var nextStreamedPart = 0
   }
