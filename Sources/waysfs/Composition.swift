@@ -88,17 +88,13 @@ enum Composition {
     }
   }
 
-  /// The bucket answers. Keys that may see only a part of it are enough when that part is mounted.
+  /// The bucket can be listed below the prefix: what a mount needs first, and keys that may see only that part are
+  /// enough for it. Not a HEAD: that any web server answers with 200, and its errors have no body to explain them.
   private static func check(
     _ bucket: S3Bucket, _ settings: MountSettings, _ cancellation: Cancellation
   ) throws(Failure) {
     do throws(ObjectStoreError) {
-      do throws(ObjectStoreError) {
-        try bucket.headBucket(cancellation)
-      } catch {
-        guard error.code == .accessDenied, !settings.target.prefix.isEmpty else { throw error }
-        _ = try bucket.list(ListRequest(prefix: settings.target.prefix, delimited: true, limit: 1), cancellation)
-      }
+      _ = try bucket.list(ListRequest(prefix: settings.target.prefix, delimited: true, limit: 1), cancellation)
     } catch {
       throw Failure(error, settings: settings)
     }
