@@ -78,14 +78,16 @@ let package = Package(
     tests("S3", ["Basics", "ObjectStore", "ObjectStoreConformance", "HTTPTransport", system, log]),
     tests("WAYSCloud", ["Basics", "HTTPTransport", flyingSocks]),
     tests("BlockCache", ["Basics", "ObjectStore"]),
-    tests("ReadPath", ["Basics", "ObjectStore", "BlockCache"]),
+    tests("ReadPath", ["Basics", "ObjectStore", "BlockCache", log, system]),
     tests("WritePath", ["Basics", "ObjectStore", system, log]),
     tests("Filesystem", ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", system, log]),
     tests("FuseSession", ["Basics", "Filesystem", "CFuse", system, log]),
     .testTarget(
       name: "waysfsTests", dependencies: ["waysfs", "Basics", "ObjectStore", "FuseSession", log, arguments],
       swiftSettings: strict),
-    .testTarget(name: "SandboxTests", dependencies: ["waysfs-sandbox", system], swiftSettings: strict),
+    .testTarget(
+      name: "SandboxTests", dependencies: ["waysfs-sandbox", "HTTPTransport", "WAYSCloud", system],
+      swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )
