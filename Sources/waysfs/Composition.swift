@@ -19,6 +19,9 @@ enum Composition {
     _ plan: MountPlan, _ log: Logger, _ cancellation: Cancellation, _ progress: (String) -> Void
   ) throws(Failure) -> any MountEngine {
     let (settings, keys) = try credentials(plan, log, cancellation, progress)
+    if !settings.endpoint.isTLS, !settings.endpoint.isLoopback {
+      log.notice("file contents cross the network unencrypted", metadata: ["endpoint": "\(settings.endpoint)"])
+    }
     var configuration = HTTPTransport.Configuration()
     configuration.connectionsPerHost = settings.connections
     configuration.totalConnections = settings.connections

@@ -105,9 +105,9 @@ final class MountDaemon: Sendable {
     case .cancelStart: cancellation.cancel()
     case .logIgnoredHangup: log.notice("SIGHUP has no meaning here and is ignored")
     case .reportPending:
-      guard let pending = engine.withLock({ $0 })?.pending else { return log.notice("still finishing uploads") }
+      guard let pending = engine.withLock({ $0 })?.pending else { return log.notice("still stopping") }
       log.notice(
-        "still finishing uploads",
+        "still stopping",
         metadata: ["pending": "\(pending)", "examples": "\(pending.examples.prefix(3).joined(separator: ", "))"])
     case .finishUploads:
       // On a thread of its own: the one for the signals must be free for the next.
