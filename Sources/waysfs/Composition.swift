@@ -19,6 +19,9 @@ enum Composition {
     _ plan: MountPlan, _ log: Logger, _ cancellation: Cancellation, _ progress: (String) -> Void
   ) throws(Failure) -> any MountEngine {
     let (settings, keys) = try credentials(plan, log, cancellation, progress)
+    if !settings.endpoint.isTLS, !settings.endpoint.isLoopback {
+      log.notice("file contents cross the network unencrypted", metadata: ["endpoint": "\(settings.endpoint)"])
+    }
     var configuration = HTTPTransport.Configuration()
     configuration.connectionsPerHost = settings.connections
     configuration.totalConnections = settings.connections
@@ -88,17 +91,13 @@ enum Composition {
     }
   }
 
-  /// The bucket answers. Keys that may see only a part of it are enough when that part is mounted.
+  /// The bucket can be listed below the prefix: what a mount needs first, and keys that may see only that part are
+  /// enough for it. Not a HEAD: that any web server answers with 200, and its errors have no body to explain them.
   private static func check(
     _ bucket: S3Bucket, _ settings: MountSettings, _ cancellation: Cancellation
   ) throws(Failure) {
     do throws(ObjectStoreError) {
-      do throws(ObjectStoreError) {
-        try bucket.headBucket(cancellation)
-      } catch {
-        guard error.code == .accessDenied, !settings.target.prefix.isEmpty else { throw error }
-        _ = try bucket.list(ListRequest(prefix: settings.target.prefix, delimited: true, limit: 1), cancellation)
-      }
+      _ = try bucket.list(ListRequest(prefix: settings.target.prefix, delimited: true, limit: 1), cancellation)
     } catch {
       throw Failure(error, settings: settings)
     }

@@ -52,7 +52,8 @@ struct MountCommand: ParsableCommand {
       Signals.block()
       return try MountProcess(plan: plan, readiness: readiness ?? .nobody()).run()
     }
-    let start = BackgroundStart(mountPoint: plan.mountPoint, timeout: plan.settings.mountTimeout)
+    let start = BackgroundStart(
+      mountPoint: plan.mountPoint, recordDirectories: context.recordDirectories, timeout: plan.settings.mountTimeout)
     try start.run(arguments: CommandLine.arguments, environment: context.environment)
     return .success
   }

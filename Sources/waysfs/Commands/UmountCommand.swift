@@ -47,10 +47,16 @@ struct Umount {
     // Before the unmount: the daemon removes its record when it ends.
     let record = ForeignRecord(
       mountPoint: resolved,
-      directories: RuntimeDirectory.candidates(uid: context.uid, environment: context.environment)
+      directories: context.recordDirectories
         + RuntimeDirectory.candidates(uid: mount.userID ?? context.uid, environment: [:]))
+    let wasAlive = record?.isHeld
     try takeAway(mount, context)
     guard let record else { return }
+    if wasAlive == false {
+      record.removeIfAbandoned()
+      say("waysfs: the process of this mount had died; what it had not uploaded is sent by the next mount")
+      return
+    }
     if lazy {
       if record.isHeld { say("waysfs: process \(record.contents.pid) finishes its uploads in the background") }
       return

@@ -6,6 +6,8 @@ import Glibc
 /// Starts this program again in the background and waits until the mount answers there.
 struct BackgroundStart {
   let mountPoint: String
+  /// Where the child keeps its record.
+  let recordDirectories: [String]
   /// Seconds.
   let timeout: Double
   var time = TimeSource.system
@@ -80,6 +82,7 @@ struct BackgroundStart {
 
   /// Only a mount of ours: before the start there was none, or the child would not have mounted.
   private func clearMount() {
+    ForeignRecord(mountPoint: mountPoint, directories: recordDirectories)?.removeIfAbandoned()
     guard let mount = (try? MountTable.current())?.top(at: mountPoint), mount.isWaysfs else { return }
     try? mount.unmount(lazy: true)
   }

@@ -7,7 +7,16 @@ enum Detachment {
   /// lock that a script holds on descriptor 9 would be held for as long as the mount lasts).
   static func begin() {
     setsid()
+    rename()
     _ = clinux_close_from(Readiness.descriptor + 1)
+  }
+
+  /// It was started as /proc/self/exe, and so ps and killall would know it as "exe".
+  private static func rename() {
+    let file = open("/proc/self/comm", O_WRONLY | O_CLOEXEC)
+    guard file >= 0 else { return }
+    writeAll(file, Array("waysfs".utf8))
+    close(file)
   }
 
   /// When the mount answers: nobody reads these any more, and the working directory must not keep a filesystem busy.

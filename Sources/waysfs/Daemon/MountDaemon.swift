@@ -29,11 +29,13 @@ final class MountDaemon: Sendable {
   /// - Parameters:
   ///   - connect: builds the engine.
   ///   - probe: makes sure that the mount answers.
+  ///   - startSignals: starts the thread that takes the signals.
   ///   - detach: called when the mount answers, before the starter is told.
   func run(
-    connect: Connect, probe: (MountPlan) throws(Failure) -> Void, record: RuntimeRecord, detach: () -> Void
+    connect: Connect, probe: (MountPlan) throws(Failure) -> Void, record: RuntimeRecord,
+    startSignals: (@escaping @Sendable (Int32) -> Void) -> Bool = Signals.startHandling, detach: () -> Void = {}
   ) throws(Failure) -> ExitStatus {
-    guard Signals.startHandling({ self.handleSignal($0) }) else { throw Failure("the system has no thread left") }
+    guard startSignals({ self.handleSignal($0) }) else { throw Failure("the system has no thread left") }
     readiness.watch { self.perform(.stopRequested) }
     let engine = try start(connect: connect, probe: probe)
     detach()
@@ -92,7 +94,8 @@ final class MountDaemon: Sendable {
     perform(number == SIGHUP ? .hangup : .stopRequested)
   }
 
-  private func perform(_ event: StopSequence.Event) {
+  /// Takes note of what happened, and does what follows from it.
+  func perform(_ event: StopSequence.Event) {
     let actions = sequence.withLock { $0.handle(event) }
     for action in actions { perform(action) }
   }
@@ -102,9 +105,9 @@ final class MountDaemon: Sendable {
     case .cancelStart: cancellation.cancel()
     case .logIgnoredHangup: log.notice("SIGHUP has no meaning here and is ignored")
     case .reportPending:
-      guard let pending = engine.withLock({ $0 })?.pending else { return log.notice("still finishing uploads") }
+      guard let pending = engine.withLock({ $0 })?.pending else { return log.notice("still stopping") }
       log.notice(
-        "still finishing uploads",
+        "still stopping",
         metadata: ["pending": "\(pending)", "examples": "\(pending.examples.prefix(3).joined(separator: ", "))"])
     case .finishUploads:
       // On a thread of its own: the one for the signals must be free for the next.

@@ -21,9 +21,9 @@ struct MountProcess {
       contents: RecordContents(pid: getpid(), source: plan.target.source, mountPoint: plan.mountPoint))
     let daemon = MountDaemon(plan: plan, log: log, readiness: readiness)
     do throws(Failure) {
-      return try daemon.run(connect: connect, probe: Self.probe, record: record) {
-        if readiness.isBackground { Detachment.complete() }
-      }
+      return try daemon.run(
+        connect: connect, probe: Self.probe, record: record,
+        detach: { if readiness.isBackground { Detachment.complete() } })
     } catch {
       record.finish()
       log.error("cannot mount", metadata: ["reason": "\(error.description)"])
@@ -48,7 +48,7 @@ struct MountProcess {
     do throws(FuseSessionError) {
       _ = try settings.fuseOptions.check()
     } catch {
-      throw Failure(error.message)
+      throw explained(error)
     }
     try checkOutside(settings.cacheDirectory, "the cache directory")
     try checkOutside(settings.logFile, "the log file")
@@ -57,6 +57,18 @@ struct MountProcess {
         throw Failure("the certificates in \(file) cannot be read", remedy: "Give a PEM file with --ca-file")
       }
     }
+  }
+
+  /// The session knows the mount table, but not this program's records and commands.
+  private func explained(_ error: FuseSessionError) -> Failure {
+    let path = plan.mountPoint
+    guard error.code == .alreadyMounted || error.code == .staleMount else { return Failure(error.description) }
+    // Asking the mount itself could hang, or be answered by the kernel from memory although nobody serves it.
+    let record = ForeignRecord(mountPoint: path, directories: plan.context.recordDirectories)
+    let isDead = error.code == .staleMount || record?.isHeld == false
+    return Failure(
+      isDead ? "a dead mount, whose process was killed, is on \(path)" : "\(path) is busy: a bucket is mounted there",
+      remedy: "Remove it with 'waysfs umount \(path)'")
   }
 
   /// A file of ours below the mount point would make the daemon wait for itself.

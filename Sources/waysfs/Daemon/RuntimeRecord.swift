@@ -140,16 +140,19 @@ final class RuntimeRecord: Sendable {
 /// A record as `waysfs umount` sees it. Opened before the unmount, since the daemon removes the file when it ends.
 final class ForeignRecord {
   private let descriptor: Int32
+  private let path: String
   let contents: RecordContents
 
   /// The record of a mount point in one of the directories; nil when there is none.
   init?(mountPoint: String, directories: [String]) {
     let name = RuntimeDirectory.recordName(forMountPoint: mountPoint)
     for directory in directories {
-      let descriptor = open("\(directory)/\(name)", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+      let path = "\(directory)/\(name)"
+      let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
       guard descriptor >= 0 else { continue }
       if let contents = Self.read(descriptor), contents.mountPoint.utf8.elementsEqual(mountPoint.utf8) {
         self.descriptor = descriptor
+        self.path = path
         self.contents = contents
         return
       }
@@ -165,6 +168,18 @@ final class ForeignRecord {
     guard flock(descriptor, LOCK_SH | LOCK_NB) == 0 else { return true }
     flock(descriptor, LOCK_UN)
     return false
+  }
+
+  /// Removes the record of a daemon that was killed. Under the lock, so that a new daemon's record is not taken for it.
+  func removeIfAbandoned() {
+    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { return }
+    defer { flock(descriptor, LOCK_UN) }
+    var ours = stat()
+    var named = stat()
+    guard fstat(descriptor, &ours) == 0, lstat(path, &named) == 0, ours.st_ino == named.st_ino,
+      ours.st_dev == named.st_dev
+    else { return }
+    unlink(path)
   }
 
   /// What the daemon left behind when it ended.

@@ -49,6 +49,9 @@ struct ProcessContext: Sendable {
   var workingDirectory: String
   var environment: [String: String]
 
+  /// Where records of this user's mounts may be.
+  var recordDirectories: [String] { RuntimeDirectory.candidates(uid: uid, environment: environment) }
+
   /// The user's home directory, where the environment tells it.
   var home: String? { environment["HOME"].flatMap { $0.hasPrefix("/") ? $0 : nil } }
 }

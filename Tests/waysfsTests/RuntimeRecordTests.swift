@@ -1,0 +1,107 @@
+import Glibc
+import Testing
+
+@testable import waysfs
+
+struct RuntimeRecordTests {
+  @Test func names() {
+    #expect(RuntimeDirectory.recordName(forMountPoint: "/mnt/photos") == "%2Fmnt%2Fphotos")
+    #expect(RuntimeDirectory.recordName(forMountPoint: "/a%2Fb c\n") == "%2Fa%252Fb%20c%0A")
+    #expect(RuntimeDirectory.recordName(forMountPoint: "/é") == "%2F%C3%A9")
+    let long = "/" + String(repeating: "x", count: 3000)
+    let name = RuntimeDirectory.recordName(forMountPoint: long)
+    #expect(name.utf8.count <= 255)
+    #expect(name != RuntimeDirectory.recordName(forMountPoint: long + "y"))
+  }
+
+  @Test func places() {
+    #expect(RuntimeDirectory.candidates(uid: 0, environment: ["XDG_RUNTIME_DIR": "/run/user/0"]) == ["/run/waysfs"])
+    #expect(
+      RuntimeDirectory.candidates(uid: 5, environment: ["XDG_RUNTIME_DIR": "/r"])
+        == ["/r/waysfs", "/run/user/5/waysfs", "/tmp/waysfs-5"])
+    #expect(
+      RuntimeDirectory.candidates(uid: 5, environment: ["XDG_RUNTIME_DIR": "/run/user/5"])
+        == ["/run/user/5/waysfs", "/tmp/waysfs-5"])
+    #expect(RuntimeDirectory.candidates(uid: 5, environment: ["XDG_RUNTIME_DIR": "r"]).first == "/run/user/5/waysfs")
+  }
+
+  @Test func foreignDirectoriesAreRefused() throws {
+    let directory = try TemporaryDirectory()
+    #expect(RuntimeDirectory.problem(with: directory.path, uid: geteuid()) == nil)
+    #expect(RuntimeDirectory.problem(with: directory.path, uid: geteuid() + 1) != nil)
+    chmod(directory.path, 0o770)
+    #expect(RuntimeDirectory.problem(with: directory.path, uid: geteuid()) != nil)
+    symlink("/tmp", "\(directory.path)/link")
+    #expect(RuntimeDirectory.problem(with: "\(directory.path)/link", uid: geteuid()) == "it is not a directory")
+    #expect(RuntimeDirectory.problem(with: "\(directory.path)/none", uid: geteuid()) != nil)
+  }
+
+  @Test func contentsRoundTrip() {
+    let contents = RecordContents(
+      pid: 12, source: "waysfs:a/100%\n", mountPoint: "/mnt/\r é%41", unfinished: "3 files=x; kept")
+    #expect(RecordContents(parsing: contents.text) == contents)
+    #expect(contents.text.split(separator: "\n").count == 5)
+    for text in [
+      "", "pid=1", "waysfs-record=2\npid=1\nsource=s\nmountpoint=m", "waysfs-record=1\npid=0\nsource=s\nmountpoint=m",
+    ] {
+      #expect(RecordContents(parsing: text) == nil)
+    }
+  }
+
+  private func record(_ directory: TemporaryDirectory, _ mountPoint: String = "/mnt/x") throws -> RuntimeRecord {
+    try RuntimeRecord(
+      directory: directory.path, contents: RecordContents(pid: getpid(), source: "waysfs:b", mountPoint: mountPoint))
+  }
+
+  @Test func whoWaitsSeesTheEndAndTheLastWord() throws {
+    let directory = try TemporaryDirectory()
+    let record = try record(directory)
+    let seen = try #require(ForeignRecord(mountPoint: "/mnt/x", directories: ["/nonexistent", directory.path]))
+    #expect(seen.contents.pid == getpid())
+    #expect(seen.isHeld)
+    record.finish(unfinished: "1 file; kept in /c")
+    #expect(!seen.isHeld)
+    #expect(seen.lastWord()?.unfinished == "1 file; kept in /c")
+    #expect(ForeignRecord(mountPoint: "/mnt/x", directories: [directory.path]) == nil)
+  }
+
+  @Test func oneDaemonForAMountPoint() throws {
+    let directory = try TemporaryDirectory()
+    let first = try record(directory)
+    let failure = try #require(throws: Failure.self) { try record(directory) }
+    #expect(failure.reason.contains("process \(getpid())"))
+    let other = try record(directory, "/mnt/y")
+    other.finish()
+    first.finish()
+    try record(directory).finish()
+  }
+
+  @Test func abandonedRecordIsTakenOver() throws {
+    let directory = try TemporaryDirectory()
+    do { _ = try record(directory) }  // Its process "died": the lock is gone, the file is there.
+    let seen = try #require(ForeignRecord(mountPoint: "/mnt/x", directories: [directory.path]))
+    #expect(!seen.isHeld)
+    let next = try record(directory)
+    #expect(seen.isHeld)
+    seen.removeIfAbandoned()
+    #expect(ForeignRecord(mountPoint: "/mnt/x", directories: [directory.path]) != nil)
+    next.finish()
+  }
+
+  @Test func abandonedRecordIsRemoved() throws {
+    let directory = try TemporaryDirectory()
+    do { _ = try record(directory) }
+    ForeignRecord(mountPoint: "/mnt/x", directories: [directory.path])?.removeIfAbandoned()
+    #expect(ForeignRecord(mountPoint: "/mnt/x", directories: [directory.path]) == nil)
+  }
+
+  @Test func hostileFiles() throws {
+    let directory = try TemporaryDirectory()
+    _ = try directory.file("%2Fmnt%2Fx", "waysfs-record=1\npid=1\nsource=s\nmountpoint=/other\n")
+    #expect(ForeignRecord(mountPoint: "/mnt/x", directories: [directory.path]) == nil)
+    mkfifo("\(directory.path)/%2Fmnt%2Fy", 0o600)
+    #expect(ForeignRecord(mountPoint: "/mnt/y", directories: [directory.path]) == nil)
+    symlink("/etc/passwd", "\(directory.path)/%2Fmnt%2Fz")
+    #expect(throws: Failure.self) { try record(directory, "/mnt/z") }
+  }
+}
