@@ -7,6 +7,8 @@ import Testing
 @Suite struct ServerConformanceTests {
   @Test(arguments: TestServer.allCases, ConformanceCheck.all)
   func conforms(_ server: TestServer, _ check: ConformanceCheck) throws {
-    try server.withBucket { _, bucket in try check.run(on: bucket, traits: server.traits) }
+    try server.withBucket { _, bucket in
+      try check.run(on: bucket, traits: server.traits, prefix: TestServer.runPrefix)
+    }
   }
 }

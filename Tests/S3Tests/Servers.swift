@@ -52,6 +52,9 @@ enum TestServer: String, CaseIterable, Sendable, CustomStringConvertible {
     return traits
   }
 
+  /// What the keys of this run begin with.
+  static let runPrefix = "run-\(getpid())-\(TimeSource.system.wall.seconds)/"
+
   /// A bucket of this server, made when it is not there. Without the server the test fails.
   func withBucket(_ work: (S3Client, S3Bucket) throws -> Void) throws {
     let http = try HTTPTransport()
@@ -62,7 +65,8 @@ enum TestServer: String, CaseIterable, Sendable, CustomStringConvertible {
         S3Credentials(
           accessKeyID: try variable("AWS_ACCESS_KEY_ID"), secretAccessKey: try variable("AWS_SECRET_ACCESS_KEY"))),
       http: http, log: Logger(label: "test"))
-    let name = "s3-conformance-\(getpid())"
+    // One bucket for all runs, since SeaweedFS sets space aside for each; the runs have prefixes of their own.
+    let name = "s3-conformance"
     do throws(ObjectStoreError) {
       try waitFor { client.createBucket(name, nil, $0) }
     } catch {
