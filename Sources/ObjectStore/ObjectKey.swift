@@ -26,7 +26,7 @@ public struct ETag: Hashable, Sendable, CustomStringConvertible {
   /// Wraps a tag; surrounding quotes are taken off.
   public init(_ value: String) {
     if value.utf8.count >= 2, value.utf8.first == UInt8(ascii: "\""), value.utf8.last == UInt8(ascii: "\"") {
-      self.value = String(value.dropFirst().dropLast())
+      self.value = String(decoding: value.utf8.dropFirst().dropLast(), as: UTF8.self)
     } else {
       self.value = value
     }

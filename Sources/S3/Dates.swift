@@ -49,63 +49,90 @@ struct CivilTime: Hashable {
 /// A time as SigV4 writes it: `20130524T000000Z`. The first eight characters are the day of the signing scope.
 func amazonDate(_ time: Timestamp) -> String {
   let civil = CivilTime(time)
-  func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
-  let year = String(repeating: "0", count: max(0, 4 - String(civil.year).count)) + String(civil.year)
-  return year + two(civil.month) + two(civil.day) + "T" + two(civil.hour) + two(civil.minute) + two(civil.second) + "Z"
+  return String(unsafeUninitializedCapacity: 16) { out in
+    func write(_ value: Int, _ range: Range<Int>) {
+      var rest = abs(value)
+      for index in range.reversed() {
+        out[index] = UInt8(ascii: "0") + UInt8(rest % 10)
+        rest /= 10
+      }
+    }
+    write(civil.year, 0..<4)
+    write(civil.month, 4..<6)
+    write(civil.day, 6..<8)
+    out[8] = UInt8(ascii: "T")
+    write(civil.hour, 9..<11)
+    write(civil.minute, 11..<13)
+    write(civil.second, 13..<15)
+    out[15] = UInt8(ascii: "Z")
+    return 16
+  }
 }
 
 /// Parses the HTTP date `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7). The obsolete forms are not taken.
 func parseHTTPDate(_ text: String) -> Timestamp? {
-  let words = text.split(separator: " ", omittingEmptySubsequences: true)
-  guard words.count == 6, words[5] == "GMT" || words[5] == "UTC" else { return nil }
-  let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-  let clock = words[4].split(separator: ":", omittingEmptySubsequences: false)
-  guard clock.count == 3, let month = months.firstIndex(of: String(words[2])),
-    let day = number(words[1], digits: 1...2),
-    let year = number(words[3], digits: 4...4), let hour = number(clock[0], digits: 2...2),
-    let minute = number(clock[1], digits: 2...2), let second = number(clock[2], digits: 2...2)
-  else { return nil }
-  return CivilTime(year: year, month: month + 1, day: day, hour: hour, minute: minute, second: second).timestamp
+  withBytes(text) { bytes in
+    guard bytes.count == 29, hasSeparators(bytes, [(3, ","), (4, " "), (7, " "), (11, " "), (16, " "), (25, " ")]),
+      hasSeparators(bytes, [(19, ":"), (22, ":")]), bytes[26...].elementsEqual("GMT".utf8),
+      let month = month(bytes[8..<11]), let day = number(bytes[5..<7]), let year = number(bytes[12..<16]),
+      let hour = number(bytes[17..<19]), let minute = number(bytes[20..<22]), let second = number(bytes[23..<25])
+    else { return nil }
+    return CivilTime(year: year, month: month, day: day, hour: hour, minute: minute, second: second).timestamp
+  }
 }
 
 /// Parses `2009-10-12T17:50:30.000Z` as S3's listings have it, also without the fraction or with an offset such as
 /// `+00:00`. The fraction is dropped: HEAD tells whole seconds, and both must agree.
 func parseISODate(_ text: String) -> Timestamp? {
-  let bytes = Array(text.utf8)
-  guard bytes.count >= 20, bytes[4] == UInt8(ascii: "-"), bytes[7] == UInt8(ascii: "-"),
-    bytes[10] == UInt8(ascii: "T"), bytes[13] == UInt8(ascii: ":"), bytes[16] == UInt8(ascii: ":"),
-    let year = number(bytes[0..<4], digits: 4...4), let month = number(bytes[5..<7], digits: 2...2),
-    let day = number(bytes[8..<10], digits: 2...2), let hour = number(bytes[11..<13], digits: 2...2),
-    let minute = number(bytes[14..<16], digits: 2...2), let second = number(bytes[17..<19], digits: 2...2)
-  else { return nil }
-  var rest = bytes[19...]
-  if rest.first == UInt8(ascii: ".") {
-    rest = rest.dropFirst().drop { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+  withBytes(text) { bytes in
+    guard bytes.count >= 20, hasSeparators(bytes, [(4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":")]),
+      let year = number(bytes[0..<4]), let month = number(bytes[5..<7]), let day = number(bytes[8..<10]),
+      let hour = number(bytes[11..<13]), let minute = number(bytes[14..<16]), let second = number(bytes[17..<19])
+    else { return nil }
+    var rest = bytes[19...]
+    if rest.first == UInt8(ascii: ".") {
+      rest = rest.dropFirst().drop { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+    }
+    guard let offset = zoneOffset(rest),
+      let local = CivilTime(year: year, month: month, day: day, hour: hour, minute: minute, second: second).timestamp
+    else { return nil }
+    return Timestamp(seconds: local.seconds - offset)
   }
-  guard let offset = zoneOffset(rest),
-    let local = CivilTime(year: year, month: month, day: day, hour: hour, minute: minute, second: second).timestamp
-  else { return nil }
-  return Timestamp(seconds: local.seconds - offset)
 }
 
-private func zoneOffset(_ zone: ArraySlice<UInt8>) -> Int64? {
+private typealias Bytes = UnsafeBufferPointer<UInt8>
+
+/// Listings have a date for each entry: no copies, and no characters.
+private func withBytes(_ text: String, _ parse: (Bytes) -> Timestamp?) -> Timestamp? {
+  var text = text
+  return text.withUTF8(parse)
+}
+
+private func hasSeparators(_ bytes: Bytes, _ expected: [(Int, Unicode.Scalar)]) -> Bool {
+  expected.allSatisfy { bytes[$0.0] == UInt8(ascii: $0.1) }
+}
+
+private func month(_ name: Slice<Bytes>) -> Int? {
+  let names: StaticString = "JanFebMarAprMayJunJulAugSepOctNovDec"
+  return names.withUTF8Buffer { names in
+    (0..<12).first { names[($0 * 3)..<($0 * 3 + 3)].elementsEqual(name) }.map { $0 + 1 }
+  }
+}
+
+private func zoneOffset(_ zone: Slice<Bytes>) -> Int64? {
   if zone.elementsEqual("Z".utf8) { return 0 }
   guard zone.count == 6, let sign = zone.first, sign == UInt8(ascii: "+") || sign == UInt8(ascii: "-"),
-    zone[zone.startIndex + 3] == UInt8(ascii: ":"),
-    let hours = number(zone.dropFirst().prefix(2), digits: 2...2), let minutes = number(zone.suffix(2), digits: 2...2)
+    zone[zone.startIndex + 3] == UInt8(ascii: ":"), let hours = number(zone.dropFirst().prefix(2)),
+    let minutes = number(zone.suffix(2))
   else { return nil }
   let seconds = Int64(hours * 3600 + minutes * 60)
   return sign == UInt8(ascii: "+") ? seconds : -seconds
 }
 
-private func number(_ text: Substring, digits: ClosedRange<Int>) -> Int? {
-  number(Array(text.utf8)[...], digits: digits)
-}
-
-private func number(_ text: ArraySlice<UInt8>, digits: ClosedRange<Int>) -> Int? {
-  guard digits.contains(text.count) else { return nil }
+/// At most four digits, and nothing else.
+private func number(_ digits: Slice<Bytes>) -> Int? {
   var value = 0
-  for digit in text {
+  for digit in digits {
     guard (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit) else { return nil }
     value = value * 10 + Int(digit - UInt8(ascii: "0"))
   }

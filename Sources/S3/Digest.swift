@@ -78,11 +78,11 @@ func hmacSHA256(key: [UInt8], _ message: some Collection<UInt8>) -> [UInt8] {
 
 /// Bytes as lowercase hexadecimal digits.
 func hexadecimal(_ bytes: [UInt8]) -> String {
-  let digits = Array("0123456789abcdef".utf8)
+  func digit(_ value: UInt8) -> UInt8 { value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10 }
   return String(unsafeUninitializedCapacity: bytes.count * 2) { out in
     for (index, byte) in bytes.enumerated() {
-      out[2 * index] = digits[Int(byte >> 4)]
-      out[2 * index + 1] = digits[Int(byte & 15)]
+      out[2 * index] = digit(byte >> 4)
+      out[2 * index + 1] = digit(byte & 15)
     }
     return bytes.count * 2
   }

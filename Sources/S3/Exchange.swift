@@ -62,7 +62,7 @@ final class Exchange<Value: Sendable>: Sendable {
       },
       completion: { result in
         let outcome = Self.outcome(result, refused, operation)
-        self.attemptEnded(outcome, sent: now, hasBody: request.method != .head)
+        self.attemptEnded(outcome, sent: now)
       })
   }
 
@@ -77,7 +77,7 @@ final class Exchange<Value: Sendable>: Sendable {
     }
   }
 
-  private func attemptEnded(_ outcome: Result<Outcome<Value>, HTTPError>, sent now: Timestamp, hasBody: Bool) {
+  private func attemptEnded(_ outcome: Result<Outcome<Value>, HTTPError>, sent now: Timestamp) {
     let failure: AttemptFailure
     switch outcome {
     case .success(.value(let value)):
@@ -86,7 +86,7 @@ final class Exchange<Value: Sendable>: Sendable {
       return finish(.success(value))
     case .success(.refused(let refusal)):
       failure = AttemptFailure(
-        refusal, region: core.builder.region, forKey: operation.key != nil, hasBody: hasBody, now: now,
+        refusal, region: core.builder.region, forKey: operation.key != nil, now: now,
         alsoRetried: operation.alsoRetried)
     case .success(.incomplete(let error)): failure = AttemptFailure(incomplete: error)
     case .success(.failed(let error)): failure = AttemptFailure(final: error)

@@ -9,9 +9,9 @@ enum MetadataParser {
     guard let etag = etag(head), let lastModified = head["last-modified"].flatMap(parseHTTPDate) else { return nil }
     var user: [String: String] = [:]
     for header in head.headers {
-      let name = header.name.lowercased()
-      guard name.hasPrefix("x-amz-meta-") else { continue }
-      let short = String(name.dropFirst("x-amz-meta-".count))
+      let prefix = "x-amz-meta-".utf8
+      guard header.name.utf8.lazy.map({ $0 | 0x20 }).starts(with: prefix) else { continue }
+      let short = String(decoding: header.name.utf8.dropFirst(prefix.count), as: UTF8.self).lowercased()
       user[short] = user[short].map { "\($0),\(header.value)" } ?? header.value
     }
     return ObjectMetadata(
@@ -22,7 +22,7 @@ enum MetadataParser {
   /// The version, without the mark of a weak tag that a proxy may have added.
   static func etag(_ head: HTTPResponseHead) -> ETag? {
     guard let value = head["etag"] else { return nil }
-    let tag = ETag(value.hasPrefix("W/") ? String(value.dropFirst(2)) : value)
+    let tag = ETag(value.utf8.starts(with: "W/".utf8) ? String(value.dropFirst(2)) : value)
     return tag.value.isEmpty ? nil : tag
   }
 

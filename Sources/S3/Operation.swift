@@ -84,17 +84,13 @@ struct AttemptFailure: Sendable {
     remedy = .giveUp
   }
 
-  /// - Parameters:
-  ///   - now: the time the request was dated with.
-  ///   - hasBody: false for HEAD, whose refusals carry no code.
-  init(
-    _ refusal: Refusal, region: String, forKey: Bool, hasBody: Bool, now: Timestamp, alsoRetried: Set<String>
-  ) {
+  /// - Parameter now: the time the request was dated with.
+  init(_ refusal: Refusal, region: String, forKey: Bool, now: Timestamp, alsoRetried: Set<String>) {
     error = refusal.error(asked: region, forKey: forKey)
     // A refusal is an answer, but a server that fails may do so after the work.
     mayBeApplied = refusal.status >= 500 || refusal.status < 300 || refusal.status == 408
     remedy = .giveUp
-    if let serverTime = refusal.clockCorrection(now: now, hasBody: hasBody) {
+    if let serverTime = refusal.clockCorrection(now: now) {
       remedy = .correctClock(serverTime: serverTime)
     } else if refusal.isTransient || refusal.code.map(alsoRetried.contains) == true {
       remedy = .retry(cost: RetryBudget.retryCost)
@@ -104,13 +100,14 @@ struct AttemptFailure: Sendable {
 }
 
 extension Refusal {
-  /// The server's time, when its refusal comes from our clock being wrong.
-  func clockCorrection(now: Timestamp, hasBody: Bool) -> Timestamp? {
+  /// The server's time, when its refusal comes, or may come, from our clock being wrong.
+  func clockCorrection(now: Timestamp) -> Timestamp? {
     guard let serverTime = date.flatMap(parseHTTPDate) else { return nil }
     if code == "RequestTimeTooSkewed" || code == "RequestExpired" { return serverTime }
-    // Without a body there is no code; S3 allows 15 minutes, and nobody is that far off by accident of the network.
+    // An answer to HEAD has no code, and rclone's is AccessDenied. S3 allows 15 minutes; nobody is minutes off by
+    // accident of the network, and one more attempt with the right date does no harm.
     let isFarOff = abs(serverTime.seconds - now.seconds) > 240
-    return !hasBody && isFarOff && (status == 403 || status == 400) ? serverTime : nil
+    return isFarOff && (status == 403 || status == 400) ? serverTime : nil
   }
 
   /// What `Retry-After` says (RFC 9110, section 10.2.3): seconds, or a date.

@@ -1,15 +1,18 @@
 /// Percent-encoding as SigV4 wants it: everything but the unreserved characters of RFC 3986, uppercase digits.
 func percentEncoded(_ text: String, keepingSlash: Bool = false) -> String {
-  let digits = Array("0123456789ABCDEF".utf8)
+  func isKept(_ byte: UInt8) -> Bool { isUnreserved(byte) || (keepingSlash && byte == UInt8(ascii: "/")) }
+  func digit(_ value: UInt8) -> UInt8 { value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "A") + value - 10 }
+  // Most keys need no encoding, and every request has one.
+  if text.utf8.allSatisfy(isKept) { return text }
   var out: [UInt8] = []
-  out.reserveCapacity(text.utf8.count + 16)
+  out.reserveCapacity(text.utf8.count + 32)
   for byte in text.utf8 {
-    if isUnreserved(byte) || (keepingSlash && byte == UInt8(ascii: "/")) {
+    if isKept(byte) {
       out.append(byte)
     } else {
       out.append(UInt8(ascii: "%"))
-      out.append(digits[Int(byte >> 4)])
-      out.append(digits[Int(byte & 15)])
+      out.append(digit(byte >> 4))
+      out.append(digit(byte & 15))
     }
   }
   return String(decoding: out, as: UTF8.self)
@@ -28,6 +31,7 @@ private func isUnreserved(_ byte: UInt8) -> Bool {
 /// Undoes the encoding of `encoding-type=url`, in which `+` is a space as in a form. Nil when it is not well-formed or
 /// not UTF-8: a name that cannot be told apart from another one must not be guessed.
 func formDecoded(_ text: String) -> String? {
+  if !text.utf8.contains(where: { $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "+") }) { return text }
   let bytes = Array(text.utf8)
   var out: [UInt8] = []
   out.reserveCapacity(bytes.count)

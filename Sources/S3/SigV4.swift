@@ -30,17 +30,26 @@ enum SigV4 {
   static func canonicalRequest(
     method: String, path: String, query: String, headers: [HTTPHeader], payloadHash: String
   ) -> CanonicalRequest {
-    var fields: [String: String] = [:]
+    var fields: [(name: String, value: String)] = []
     for header in headers {
       let name = header.name.lowercased()
-      let value = trimmed(header.value)
-      fields[name] = fields[name].map { "\($0),\(value)" } ?? value
+      if let same = fields.firstIndex(where: { $0.name == name }) {
+        fields[same].value += ",\(trimmed(header.value))"
+      } else {
+        fields.append((name, trimmed(header.value)))
+      }
     }
-    let names = fields.keys.sorted()
-    let signedHeaders = names.joined(separator: ";")
-    var text = "\(method)\n\(path)\n\(query)\n"
-    for name in names { text += "\(name):\(fields[name] ?? "")\n" }
-    text += "\n\(signedHeaders)\n\(payloadHash)"
+    fields.sort { $0.name < $1.name }
+    var signedHeaders = ""
+    var text = ""
+    text.reserveCapacity(512)
+    for part in [method, "\n", path, "\n", query, "\n"] { text += part }
+    for field in fields {
+      for part in [field.name, ":", field.value, "\n"] { text += part }
+      if !signedHeaders.isEmpty { signedHeaders += ";" }
+      signedHeaders += field.name
+    }
+    for part in ["\n", signedHeaders, "\n", payloadHash] { text += part }
     return CanonicalRequest(text: text, signedHeaders: signedHeaders)
   }
 
@@ -77,7 +86,14 @@ enum SigV4 {
 
   /// Without spaces at the ends, and with each run of spaces as one.
   private static func trimmed(_ value: String) -> String {
-    value.split(separator: " ", omittingEmptySubsequences: true).joined(separator: " ")
+    var previous = UInt8(ascii: " ")
+    var isTrimmed = true
+    for byte in value.utf8 {
+      if byte == UInt8(ascii: " ") && previous == byte { isTrimmed = false }
+      previous = byte
+    }
+    if isTrimmed && (previous != UInt8(ascii: " ") || value.isEmpty) { return value }
+    return value.split(separator: " ", omittingEmptySubsequences: true).joined(separator: " ")
   }
 }
 

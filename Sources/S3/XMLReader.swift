@@ -1,4 +1,5 @@
 import CExpat
+import Glibc
 
 /// Receives the elements of a document in order. Names come without a namespace prefix.
 protocol XMLElementHandler {
@@ -60,7 +61,9 @@ private class XMLReaderBase {
   var parser: XML_Parser?
   var refusal: XMLError?
   private var names: [String] = []
-  private var texts: [[UInt8]] = []
+  /// The text of all open elements, one after the other, and where that of each begins.
+  private var texts: [UInt8] = []
+  private var starts: [Int] = []
 
   init(_ limits: XMLLimits) { self.limits = limits }
 
@@ -70,22 +73,23 @@ private class XMLReaderBase {
   func begin(_ qualified: UnsafePointer<CChar>) {
     guard refusal == nil else { return }
     guard names.count < limits.depth else { return refuse("Elements are nested too deeply.") }
-    var name = String(cString: qualified)
-    if let colon = name.lastIndex(of: ":") { name = String(name[name.index(after: colon)...]) }
+    let name = String(cString: strrchr(qualified, Int32(UInt8(ascii: ":"))).map { UnsafePointer($0) + 1 } ?? qualified)
     names.append(name)
-    texts.append([])
+    starts.append(texts.count)
     handleBegin(name, names.count)
   }
 
   func end() {
-    guard refusal == nil, let name = names.popLast(), let text = texts.popLast() else { return }
-    handleEnd(name, String(decoding: text, as: UTF8.self), names.count + 1)
+    guard refusal == nil, let name = names.popLast(), let start = starts.popLast() else { return }
+    let text = String(decoding: texts[start...], as: UTF8.self)
+    texts.removeLast(texts.count - start)
+    handleEnd(name, text, names.count + 1)
   }
 
   func text(_ bytes: UnsafeBufferPointer<CChar>) {
-    guard refusal == nil, let last = texts.indices.last else { return }
-    guard texts[last].count + bytes.count <= limits.text else { return refuse("An element has too much text.") }
-    texts[last].append(contentsOf: UnsafeRawBufferPointer(bytes))
+    guard refusal == nil, let start = starts.last else { return }
+    guard texts.count - start + bytes.count <= limits.text else { return refuse("An element has too much text.") }
+    texts.append(contentsOf: UnsafeRawBufferPointer(bytes))
   }
 
   func refuse(_ message: String) {

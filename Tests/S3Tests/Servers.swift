@@ -52,19 +52,27 @@ enum TestServer: String, CaseIterable, Sendable, CustomStringConvertible {
     return traits
   }
 
-  /// A bucket of this server, made when it is not there. Without the server the test fails.
-  func withBucket(_ work: (S3Client, S3Bucket) throws -> Void) throws {
+  /// What the keys of this run begin with.
+  static let runPrefix = "run-\(getpid())-\(TimeSource.system.wall.seconds)/"
+
+  /// A bucket of this server, made when it is not there unless told otherwise. Without the server the test fails.
+  func withBucket(
+    accessKeyID: String? = nil, secret: String? = nil, time: TimeSource = .system, create: Bool = true,
+    _ work: (S3Client, S3Bucket) throws -> Void
+  ) throws {
     let http = try HTTPTransport()
     defer { http.shutdown() }
     let client = S3Client(
       configuration: try S3Configuration(endpoint: try variable(rawValue), region: "us-east-1"),
       credentials: StaticCredentials(
         S3Credentials(
-          accessKeyID: try variable("AWS_ACCESS_KEY_ID"), secretAccessKey: try variable("AWS_SECRET_ACCESS_KEY"))),
-      http: http, log: Logger(label: "test"))
-    let name = "s3-conformance-\(getpid())"
+          accessKeyID: try accessKeyID ?? variable("AWS_ACCESS_KEY_ID"),
+          secretAccessKey: try secret ?? variable("AWS_SECRET_ACCESS_KEY"))),
+      http: http, time: time, log: Logger(label: "test"))
+    // One bucket for all runs, since SeaweedFS sets space aside for each; the runs have prefixes of their own.
+    let name = "s3-conformance"
     do throws(ObjectStoreError) {
-      try waitFor { client.createBucket(name, nil, $0) }
+      if create { try waitFor { client.createBucket(name, nil, $0) } }
     } catch {
       // Made by an earlier test of this run, on a server that does not say whose it is.
       if error.serverCode != "BucketAlreadyExists" { throw error }

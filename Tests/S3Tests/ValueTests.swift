@@ -8,7 +8,7 @@ import Testing
 @Suite struct ValueTests {
   @Test(arguments: [
     ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777), ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
-    ("Thu, 29 Feb 2024 23:59:59 GMT", 1_709_251_199), ("Sun, 31 Dec 2000 12:00:00 UTC", 978_264_000),
+    ("Thu, 29 Feb 2024 23:59:59 GMT", 1_709_251_199), ("Sun, 31 Dec 2000 12:00:00 GMT", 978_264_000),
   ])
   func httpDates(_ text: String, _ seconds: Int64) {
     #expect(parseHTTPDate(text) == Timestamp(seconds: seconds))
