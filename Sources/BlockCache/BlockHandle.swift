@@ -5,6 +5,16 @@ public struct BlockHandle: Hashable, Sendable {
   let generation: UInt64
 }
 
+/// What became of the bytes of a block while it was pinned.
+public enum BlockUse: Hashable, Sendable {
+  /// Nobody has read them.
+  case none
+  /// Somebody has read them.
+  case read
+  /// Somebody who reads in order has come to the end of the block.
+  case passed
+}
+
 /// Who keeps bytes in a block.
 public protocol BlockOwner: AnyObject, Sendable {
   /// The pool took `block` back for others. Called with no lock held, possibly some time after it happened.

@@ -56,19 +56,21 @@ public final class BlockPool: Sendable {
     }
   }
 
-  /// Lets go of one pin of each block. `read`: somebody has used the bytes.
-  public func unpin(_ blocks: PinnedBlocks, read: Bool, _ effects: inout PoolEffects) {
+  /// Lets go of one pin of each block; `last` is the use of the last of them, `use` that of the others.
+  public func unpin(_ blocks: PinnedBlocks, _ use: BlockUse, last: BlockUse, _ effects: inout PoolEffects) {
     state.withLock { state in
       for position in 0..<blocks.count {
-        if let handle = blocks[position] { state.unpin(handle, read: read, &effects) }
+        if let handle = blocks[position] {
+          state.unpin(handle, position == blocks.count - 1 ? last : use, &effects)
+        }
       }
     }
   }
 
-  /// Lets go of one pin of each block. `read`: somebody has used the bytes. A block without an owner becomes free.
-  public func unpin(_ handles: some Sequence<BlockHandle>, read: Bool, _ effects: inout PoolEffects) {
+  /// Lets go of one pin of each block. A block without an owner becomes free.
+  public func unpin(_ handles: some Sequence<BlockHandle>, _ use: BlockUse, _ effects: inout PoolEffects) {
     state.withLock { state in
-      for handle in handles { state.unpin(handle, read: read, &effects) }
+      for handle in handles { state.unpin(handle, use, &effects) }
     }
   }
 
@@ -129,7 +131,7 @@ public final class BlockPool: Sendable {
   public func trim() -> Bool {
     var effects = PoolEffects()
     let taken = state.withLock { $0.beginTrim(&effects) }
-    for handle in taken { memory.release(handle.slot) }
+    memory.release(taken.map(\.slot))
     let left = state.withLock { state in
       state.returnCold(taken, &effects)
       return state.inUse + state.table.count(.free) > 0

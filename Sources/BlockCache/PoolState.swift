@@ -27,14 +27,17 @@ struct PoolState {
   /// Blocks that hold something or are about to.
   var inUse: Int { capacity - table.count(.free) - table.count(.cold) }
   /// Blocks that nobody may take at the moment.
-  var pinned: Int { inUse - table.count(.used) - table.count(.ahead) }
+  var pinned: Int { inUse - clean - table.count(.ahead) }
   var waiting: Int { tickets.count }
 
   /// Blocks that may still be fetched ahead.
   var headroom: Int {
     guard tickets.isEmpty else { return 0 }
-    return max(0, table.count(.free) + table.count(.cold) + table.count(.used) - reserve)
+    return max(0, table.count(.free) + table.count(.cold) + clean - reserve)
   }
+
+  /// Blocks that have been read and may be reclaimed.
+  private var clean: Int { table.count(.used) + table.count(.passed) }
 
   private var obtainable: Int { capacity - pinned }
 
@@ -47,19 +50,22 @@ struct PoolState {
     return true
   }
 
-  /// Lets go of one pin. `read`: somebody has used the bytes.
-  mutating func unpin(_ handle: BlockHandle, read: Bool, _ effects: inout PoolEffects) {
+  /// Lets go of one pin.
+  mutating func unpin(_ handle: BlockHandle, _ use: BlockUse, _ effects: inout PoolEffects) {
     guard let slot = table.slot(of: handle) else { return }
     let epoch = epoch
-    let (idle, owned, unread) = table.update(slot) { slot in
-      if read { slot.isUnread = false }
+    let (idle, owned) = table.update(slot) { slot in
+      if use != .none {
+        slot.isUnread = false
+        slot.isPassed = use == .passed
+      }
       slot.epoch = epoch
       slot.pins = max(0, slot.pins - 1)
-      return (slot.pins == 0, slot.owner != nil, slot.isUnread)
+      return (slot.pins == 0, slot.owner != nil)
     }
     guard idle else { return }
     if owned {
-      table.append(slot, to: unread ? .ahead : .used)
+      shelve(slot)
     } else {
       vacate(slot)
       table.append(slot, to: .free)
@@ -104,7 +110,7 @@ struct PoolState {
       claims[position].handle = allocate(slot, owner: owner, index: claims[position].index, unread: false)
       claims[position].isNew = true
     }
-    for handle in spare { unpin(handle, read: false, &effects) }
+    for handle in spare { unpin(handle, .none, &effects) }
   }
 
   /// A block for bytes that are only guessed to be wanted; nil when that would leave too little for demand.
@@ -118,7 +124,7 @@ struct PoolState {
   mutating func withdraw(_ ticket: DemandTicket, _ effects: inout PoolEffects) -> Bool {
     guard let position = tickets.firstIndex(where: { $0 === ticket }) else { return false }
     tickets.remove(at: position)
-    for handle in ticket.collected { unpin(handle, read: false, &effects) }
+    for handle in ticket.collected { unpin(handle, .none, &effects) }
     ticket.collected = []
     feed(&effects)
     return true
@@ -134,8 +140,9 @@ struct PoolState {
   mutating func abandon(_ handles: [BlockHandle]) {
     for handle in handles {
       guard let slot = table.slot(of: handle) else { continue }
+      let isGuess = table.slots[slot].list == .ahead
       table.update(slot) { $0.isUnread = false }
-      if table.slots[slot].list == .ahead { table.prepend(slot, to: .used) }
+      if isGuess { giveUp(slot) }
     }
   }
 
@@ -153,7 +160,7 @@ struct PoolState {
   /// Reclaims what was not used since the last call and takes all resident free slots off their list; the caller gives
   /// their pages back and then calls `returnCold`.
   mutating func beginTrim(_ effects: inout PoolEffects) -> [BlockHandle] {
-    for list in [SlotTable.List.used, .ahead] {
+    for list in [SlotTable.List.passed, .used, .ahead] {
       var candidate = table.first(list)
       while let slot = candidate {
         let next = table.slots[slot].next
@@ -194,20 +201,29 @@ struct PoolState {
 
   private mutating func unpinQuietly(_ handle: BlockHandle) {
     guard let slot = table.slot(of: handle) else { return }
-    let (idle, unread) = table.update(slot) { slot in
+    let idle = table.update(slot) { slot in
       slot.pins = max(0, slot.pins - 1)
-      return (slot.pins == 0, slot.isUnread)
+      return slot.pins == 0
     }
-    if idle { table.append(slot, to: unread ? .ahead : .used) }
+    if idle { shelve(slot) }
+  }
+
+  /// Puts a block that nobody has pinned where it will be reclaimed in its turn.
+  private mutating func shelve(_ slot: Int) {
+    let (isUnread, isPassed) = (table.slots[slot].isUnread, table.slots[slot].isPassed)
+    table.append(slot, to: isUnread ? .ahead : isPassed ? .passed : .used)
   }
 
   /// A slot that is on no list and owned by nobody.
   private mutating func take(_ priority: Priority, _ effects: inout PoolEffects) -> Int? {
-    if let slot = table.last(.free) ?? table.first(.cold) {
+    // What a stream has left behind is better used again than cold memory touched, once there is some of it.
+    let isPlenty = table.count(.passed) > capacity / 8
+    if let slot = table.last(.free) ?? (isPlenty ? nil : table.first(.cold)) {
       table.remove(slot)
       return slot
     }
-    guard let slot = table.first(.used) ?? (priority == .demand ? table.first(.ahead) : nil) else { return nil }
+    let old = table.first(.passed) ?? table.first(.used) ?? (priority == .demand ? table.first(.ahead) : nil)
+    guard let slot = old else { return nil }
     reclaim(slot, &effects)
     return slot
   }
@@ -220,6 +236,7 @@ struct PoolState {
       slot.index = index
       slot.pins = 1
       slot.isUnread = unread
+      slot.isPassed = false
       slot.born = born
       slot.epoch = epoch
     }
@@ -243,15 +260,23 @@ struct PoolState {
       slot.owner = nil
       slot.pins = 0
       slot.isUnread = false
+      slot.isPassed = false
     }
   }
 
   /// A block fetched ahead that nobody read while a whole budget's worth of others came in was a wrong guess.
   private mutating func demoteStale() {
     while let slot = table.first(.ahead), table.slots[slot].born + UInt64(capacity) < allocations {
-      table.update(slot) { $0.isUnread = false }
-      table.prepend(slot, to: .used)
+      giveUp(slot)
     }
+  }
+
+  private mutating func giveUp(_ slot: Int) {
+    table.update(slot) { slot in
+      slot.isUnread = false
+      slot.isPassed = true
+    }
+    table.prepend(slot, to: .passed)
   }
 
   /// Hands blocks to the first in the queue. Only the first collects, so two waiters never hold what the other needs.

@@ -1,12 +1,14 @@
 /// The slots of a pool and the lists they are on: plain bookkeeping, no memory and no locks.
 struct SlotTable {
   /// The list a slot is on. One that is pinned, or on its way to be given back to the system, is on none.
-  enum List: Int {
+  enum List: Int, CaseIterable {
     /// Memory that nobody owns and that is still resident; last in, first out, because it is warm.
     case free
     /// Memory that nobody owns and that the system has back (or never gave).
     case cold
-    /// Blocks that have been read; oldest use first.
+    /// Blocks that a stream has read to their end and will hardly read again; oldest use first.
+    case passed
+    /// Other blocks that have been read; oldest use first.
     case used
     /// Blocks that were fetched ahead and not read yet; oldest first.
     case ahead
@@ -22,6 +24,8 @@ struct SlotTable {
     var index: UInt64 = 0
     /// Whether it was fetched on a guess and nobody has read it yet.
     var isUnread = false
+    /// Whether its last use was the end of a stream's way through it.
+    var isPassed = false
     /// The number of allocations there had been when it was allocated.
     var born: UInt64 = 0
     /// The epoch (see `BlockPool.trim`) in which it was last used.
@@ -35,7 +39,7 @@ struct SlotTable {
   }
 
   private(set) var slots: [Slot]
-  private var ends = [Ends](repeating: Ends(), count: 4)
+  private var ends = [Ends](repeating: Ends(), count: List.allCases.count)
 
   init(count: Int) {
     slots = Array(repeating: Slot(), count: count)

@@ -53,14 +53,16 @@ public final class ObjectReader: Sendable {
     if let pins = object.hit(range) {
       completion(.success(ReadSlices(object.slices(range) { pins[$0] })))
       var effects = PoolEffects()
-      path.pool.unpin(pins, read: true, &effects)
+      let (use, last) = object.uses(range, isStreaming: plan.isStreaming)
+      path.pool.unpin(pins, use, last: last, &effects)
       effects.perform()
       if plan.extends { ahead.insert(plan.demand, at: 0) }
     } else if cancellation?.isCancelled == true {
       return completion(.failure(object.error(.cancelled, "The caller gave up.")))
     } else {
       let read = PendingRead(
-        range: range, demand: plan.demand, reader: id, cancellation: cancellation, completion: completion)
+        range: range, demand: plan.demand, reader: id, isStreaming: plan.isStreaming, cancellation: cancellation,
+        completion: completion)
       note(dropped: object.start(read))
     }
     if !ahead.isEmpty { note(dropped: object.fetchAhead(ahead, reader: id)) }

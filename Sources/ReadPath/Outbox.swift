@@ -57,8 +57,11 @@ extension SharedObject {
       isSuccess = false
       read.completion(.failure(error))
     }
+    var pins = PinnedBlocks()
+    for case let handle? in claims.map(\.handle) { pins.append(handle) }
+    let (use, last) = isSuccess ? uses(read.range, isStreaming: read.isStreaming) : (.none, .none)
     var effects = PoolEffects()
-    pool.unpin(claims.compactMap(\.handle), read: isSuccess, &effects)
+    pool.unpin(pins, use, last: last, &effects)
     effects.perform()
   }
 }

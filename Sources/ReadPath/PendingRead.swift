@@ -21,6 +21,7 @@ final class PendingRead: @unchecked Sendable {
   let demand: ByteRange
   /// The reader on whose behalf.
   let reader: UInt64
+  let isStreaming: Bool
   let cancellation: Cancellation?
   let completion: Completion<ReadSlices, ObjectStoreError>
 
@@ -35,12 +36,13 @@ final class PendingRead: @unchecked Sendable {
   var cancellationToken: Int?
 
   init(
-    range: ByteRange, demand: ByteRange, reader: UInt64, cancellation: Cancellation?,
+    range: ByteRange, demand: ByteRange, reader: UInt64, isStreaming: Bool, cancellation: Cancellation?,
     completion: @escaping Completion<ReadSlices, ObjectStoreError>
   ) {
     self.range = range
     self.demand = demand
     self.reader = reader
+    self.isStreaming = isStreaming
     self.cancellation = cancellation
     self.completion = completion
   }

@@ -180,7 +180,7 @@ final class CopyPart: ObjectSink, ScheduledGet, @unchecked Sendable {
 
   func release() {
     var effects = PoolEffects()
-    copy.object.pool.unpin(blocks, read: false, &effects)
+    copy.object.pool.unpin(blocks, .none, &effects)
     blocks = []
     effects.perform()
   }

@@ -32,6 +32,8 @@ public struct ReadAheadPlanner: Sendable, Hashable {
     /// Whether `demand` reaches beyond what was asked for because more reads are expected there: then its rest is to be
     /// fetched even if the asked bytes are at hand.
     public var extends = false
+    /// Whether the reader goes through the object in order and will hardly come back.
+    public var isStreaming = false
     /// The bytes to fetch ahead, a GET each, in order.
     public var ahead: [ByteRange]
   }
@@ -137,7 +139,10 @@ public struct ReadAheadPlanner: Sendable, Hashable {
       demand = range(from: startsNearBeginning(offset) ? 0 : demand.offset, to: max(demand.end, reach))
       stream.ahead = demand.end
     }
-    return Plan(demand: demand, extends: extends, ahead: chunks(&stream, window: window, memory: memory))
+    let isStreaming = stream.window > limits.initialWindow
+    return Plan(
+      demand: demand, extends: extends, isStreaming: isStreaming,
+      ahead: chunks(&stream, window: window, memory: memory))
   }
 
   /// Whole pieces that fit between what is asked for already and the end of the window.

@@ -25,7 +25,7 @@ extension SharedObject {
         wake(index, mask, &state, &outbox)
         if new.upperBound >= min((index + 1) * Granules.perBlock, fetch.granules.upperBound) {
           let handle = fetch.blocks[Int(index - fetch.firstBlock)]
-          pool.unpin(CollectionOfOne(handle), read: false, &outbox.effects)
+          pool.unpin(CollectionOfOne(handle), .none, &outbox.effects)
         }
       }
     }
@@ -88,7 +88,7 @@ extension SharedObject {
         if !Granules.mask(read.granules, in: index).intersection(mask).isEmpty { waiters.append(read) }
       }
       let handle = fetch.blocks[Int(index - fetch.firstBlock)]
-      pool.unpin(CollectionOfOne(handle), read: false, &outbox.effects)
+      pool.unpin(CollectionOfOne(handle), .none, &outbox.effects)
       // An empty block would count as fetched ahead until it is the oldest.
       if let block = state.blocks[index], block.ready.isEmpty, block.requested.isEmpty, block.waiters.isEmpty,
         pool.discard(block.handle, &outbox.effects)

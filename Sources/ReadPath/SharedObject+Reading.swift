@@ -92,7 +92,7 @@ extension SharedObject {
     var outbox = Outbox()
     state.withLock { state in
       if read.isFinished {
-        pool.unpin(granted, read: false, &outbox.effects)
+        pool.unpin(granted, .none, &outbox.effects)
       } else {
         _ = admit(read, granted: granted, &state, &outbox)
       }
@@ -167,7 +167,7 @@ extension SharedObject {
         if run.blocks.last != handle, pool.pin(handle) { run.blocks.append(handle) }
         run.granules = run.granules.isEmpty ? granule..<granule + 1 : run.granules.lowerBound..<granule + 1
       }
-      pool.unpin(CollectionOfOne(handle), read: false, &outbox.effects)
+      pool.unpin(CollectionOfOne(handle), .none, &outbox.effects)
     }
     flush(&run, starter, sponsor, &state, &outbox)
     return dropped

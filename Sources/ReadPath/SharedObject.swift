@@ -84,6 +84,12 @@ final class SharedObject: BlockOwner, Sendable {
     return slices
   }
 
+  /// What a finished read was to the blocks it touched: to all but the last, and to the last.
+  func uses(_ range: ByteRange, isStreaming: Bool) -> (BlockUse, last: BlockUse) {
+    guard isStreaming else { return (.read, .read) }
+    return (.passed, range.end % Granules.blockSize == 0 || range.end == size ? .passed : .read)
+  }
+
   // MARK: Readers
 
   func add(reader: UInt64) {

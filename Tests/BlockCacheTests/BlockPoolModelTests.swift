@@ -34,7 +34,7 @@ import Testing
       case 4, 5, 6:
         guard let position = pinned.indices.randomElement(using: &random) else { break }
         let block = pinned.remove(at: position)
-        pool.release(block, read: Bool.random(using: &random))
+        pool.release(block, [.none, .read, .passed].randomElement(using: &random) ?? .none)
         idle.append(block)
       case 7:
         guard let block = idle.randomElement(using: &random), pool.pin(block) else { break }
@@ -61,7 +61,7 @@ import Testing
       #expect(statistics.inUse <= capacity && statistics.peakInUse <= capacity)
       for block in Set(pinned) {
         #expect(pool.pin(block), "a pinned block must stay")
-        pool.release(block, read: false)
+        pool.release(block, .none)
       }
     }
     #expect(grants.order == grants.order.sorted(), "first come, first served")

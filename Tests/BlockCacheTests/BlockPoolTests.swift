@@ -40,7 +40,7 @@ import Testing
   @Test func fetchingAheadReclaimsWhatWasReadButNoOtherGuess() throws {
     let pool = try BlockPool(budget: 4 << 20, reserve: 1 << 20)
     let guesses = try (0..<3).map { try #require(pool.ahead(owner, $0)) }
-    for block in guesses { pool.release(block, read: false) }
+    for block in guesses { pool.release(block, .none) }
     #expect(pool.ahead(owner, 3) == nil, "the reserve and three guesses leave nothing")
     #expect(pool.pin(guesses[1]))
     pool.release(guesses[1])
@@ -57,7 +57,7 @@ import Testing
     let read = try #require(pool.demand(owner, 0))
     pool.release(read)
     let guess = try #require(pool.ahead(owner, 1))
-    pool.release(guess, read: false)
+    pool.release(guess, .none)
     pool.abandon([guess])
     _ = pool.demand(owner, 2)
     _ = pool.demand(owner, 3)
@@ -65,9 +65,27 @@ import Testing
     #expect(owner.lost == [1])
   }
 
+  @Test func warmMemoryThatAStreamLeftIsUsedBeforeColdMemory() throws {
+    let pool = try BlockPool(budget: 16 << 20)
+    let kept = try #require(pool.demand(owner, 100))
+    pool.release(kept)
+    for index in 0..<12 {
+      pool.release(try #require(pool.demand(owner, UInt64(index))), .passed)
+    }
+    #expect(pool.statistics.resident <= 5)
+    #expect(owner.lost == Array(0..<9), "the last ones stay for readers that step back")
+    #expect(pool.pin(kept))
+    // Read again, it is no longer left behind.
+    pool.release(kept, .passed)
+    #expect(pool.pin(kept))
+    pool.release(kept, .read)
+    for index in 20..<30 { pool.release(try #require(pool.demand(owner, UInt64(index))), .passed) }
+    #expect(pool.pin(kept))
+  }
+
   @Test func guessesNobodyReadBecomeStale() throws {
     let pool = try BlockPool(budget: 4 << 20, reserve: 1 << 20)
-    for index in 0..<3 { pool.release(try #require(pool.ahead(owner, UInt64(index))), read: false) }
+    for index in 0..<3 { pool.release(try #require(pool.ahead(owner, UInt64(index))), .none) }
     for index in 10..<16 { pool.release(try #require(pool.demand(owner, UInt64(index)))) }
     #expect(pool.ahead(owner, 20) != nil)
   }
@@ -88,7 +106,7 @@ import Testing
     #expect(grants.order == [1, 2])
     #expect(grants.blocks.map(\.count) == [2, 1])
     #expect(pool.statistics.inUse == 3 && pool.statistics.waiting == 0)
-    for block in grants.blocks.joined() { pool.release(block, read: false) }
+    for block in grants.blocks.joined() { pool.release(block, .none) }
     #expect(pool.statistics.inUse == 0)
   }
 
@@ -151,7 +169,7 @@ import Testing
     let block = try #require(pool.demand(owner, 0))
     var effects = PoolEffects()
     #expect(!pool.discard(block, &effects))
-    pool.release(block, read: false)
+    pool.release(block, .none)
     #expect(pool.discard(block, &effects))
     #expect(!pool.discard(block, &effects) && !pool.pin(block))
     effects.perform()
@@ -170,7 +188,7 @@ import Testing
     #expect(pool.pin(pins))
     #expect(pool.statistics.pinned == 4)
     var effects = PoolEffects()
-    pool.unpin(pins, read: true, &effects)
+    pool.unpin(pins, .read, last: .read, &effects)
     effects.perform()
     _ = pool.demand(owner, 9)
     #expect(!pool.pin(pins))

@@ -41,9 +41,9 @@ extension BlockPool {
     return allocateAhead(owner: owner, index: index, &effects)
   }
 
-  func release(_ handle: BlockHandle, read: Bool = true) {
+  func release(_ handle: BlockHandle, _ use: BlockUse = .read) {
     var effects = PoolEffects()
-    unpin(CollectionOfOne(handle), read: read, &effects)
+    unpin(CollectionOfOne(handle), use, &effects)
     effects.perform()
   }
 
