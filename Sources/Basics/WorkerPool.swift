@@ -14,30 +14,39 @@ public final class WorkerPool: Sendable {
 
   private let name: String
   private let limit: Int
+  private let startThread: @Sendable (String, @escaping @Sendable () -> Void) -> Thread?
   private let state = Mutex(State())
   private let available = Semaphore()
 
   /// A pool that runs at most `limit` jobs at once.
-  public init(name: String, limit: Int) {
-    self.name = name
-    self.limit = max(1, limit)
+  public convenience init(name: String, limit: Int) {
+    self.init(name: name, limit: limit) { name, body in Thread.start(name: name, body) }
   }
 
-  /// Queues a job. After `shutdown` it runs on the caller's thread, so that nobody waits for it for ever.
+  /// A pool for tests of a system that has no more threads to give.
+  init(
+    name: String, limit: Int,
+    startThread: @escaping @Sendable (String, @escaping @Sendable () -> Void) -> Thread?
+  ) {
+    self.name = name
+    self.limit = max(1, limit)
+    self.startThread = startThread
+  }
+
+  /// Queues a job. It runs on the caller's thread after `shutdown`, and when the system refuses the first thread, so
+  /// that nobody waits for it for ever.
   public func submit(_ job: @escaping @Sendable () -> Void) {
-    enum Action { case signal, grow, runHere }
-    let action: Action = state.withLock { state in
-      if state.stopping { return .runHere }
+    let isQueued = state.withLock { state in
+      if state.stopping { return false }
+      if state.jobs.count >= state.idle, state.threads.count < limit {
+        // Started with the mutex held, which its first step waits for: the limit is exact, and `shutdown` misses none.
+        if let thread = startThread(name, { self.work() }) { state.threads.append(thread) }
+      }
+      guard !state.threads.isEmpty else { return false }
       state.jobs.append(job)
-      return state.jobs.count > state.idle && state.threads.count < limit ? .grow : .signal
+      return true
     }
-    switch action {
-    case .signal: available.signal()
-    case .grow:
-      addThread()
-      available.signal()
-    case .runHere: job()
-    }
+    if isQueued { available.signal() } else { job() }
   }
 
   /// Runs what is queued, then ends the threads and waits for them. Not to be called from a job.
@@ -49,36 +58,21 @@ public final class WorkerPool: Sendable {
     }
     for _ in threads { available.signal() }
     for thread in threads { thread.join() }
-    while let job = take() { job() }
-  }
-
-  private func addThread() {
-    guard let thread = Thread.start(name: name, { self.work() }) else { return }
-    let kept = state.withLock { state in
-      guard !state.stopping else { return false }
-      state.threads.append(thread)
-      return true
-    }
-    if !kept {
-      available.signal()
-      thread.detach()
-    }
   }
 
   private func work() {
     while true {
       state.withLock { $0.idle += 1 }
       available.wait()
-      state.withLock { $0.idle -= 1 }
-      if let job = take() {
+      let (job, isOver) = state.withLock { state in
+        state.idle -= 1
+        return (state.jobs.popFirst(), state.stopping)
+      }
+      if let job {
         job()
-      } else if state.withLock({ $0.stopping }) {
+      } else if isOver {
         return
       }
     }
-  }
-
-  private func take() -> (@Sendable () -> Void)? {
-    state.withLock { $0.jobs.popFirst() }
   }
 }
