@@ -188,7 +188,10 @@ private final class Mount: MountEngine {
     }
   }
 
-  var pending: PendingUploads? { nil }
+  var pending: PendingUploads? {
+    let (paths, bytes) = filesystem.pending()
+    return PendingUploads(files: paths.count, bytes: bytes, examples: Array(paths.prefix(3)))
+  }
 
   func finishUploads() -> UnfinishedUploads? {
     let failed = filesystem.drain()
@@ -214,6 +217,7 @@ private final class Mount: MountEngine {
   func endSession() { session.stop() }
 
   func shutDown() {
+    filesystem.discardStaged()
     workers.shutdown()
     transport.shutdown()
   }
