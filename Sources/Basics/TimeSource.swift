@@ -40,6 +40,7 @@ public struct TimeSource: Sendable {
 /// what came later has a later time. Thread-safe.
 public final class ManualClock: Sendable {
   private let nanoseconds: Atomic<UInt64>
+  private let readings = Atomic<UInt64>(0)
 
   /// Starts at `seconds` on both clocks.
   public init(seconds: UInt64 = 1_000_000_000) {
@@ -51,12 +52,15 @@ public final class ManualClock: Sendable {
     nanoseconds.add(UInt64(seconds * 1e9), ordering: .relaxed)
   }
 
-  /// The time source that reads this clock; its wall clock shows whole seconds.
+  /// The time source that reads this clock.
   public var timeSource: TimeSource {
     TimeSource(
-      monotonic: { self.nanoseconds.add(1, ordering: .relaxed).newValue },
+      monotonic: {
+        self.nanoseconds.load(ordering: .relaxed) + self.readings.add(1, ordering: .relaxed).newValue
+      },
       wall: {
-        Timestamp(seconds: Int64(self.nanoseconds.load(ordering: .relaxed) / 1_000_000_000))
+        let now = self.nanoseconds.load(ordering: .relaxed)
+        return Timestamp(seconds: Int64(now / 1_000_000_000), nanoseconds: UInt32(now % 1_000_000_000))
       })
   }
 }

@@ -81,7 +81,7 @@ extension Filesystem {
     if let replaced { try preserve(replaced, move.destination, context) }
     // What was written since the last close goes to the old name first, with its conditions; then all of it moves.
     if let content = view.content, content.isDirty { try commitClaimed(view.id, content, to: move.source) }
-    guard let version = tree.view(view.id)?.version else { throw .noSuchFileOrDirectory }
+    guard let version = tree.view(view.id)?.version ?? view.version else { throw .noSuchFileOrDirectory }
     do throws(ObjectStoreError) {
       _ = try self.move(view, version, to: key(move.destination)) { () throws(ObjectStoreError) in
         try ServerSideCopy.copy(
