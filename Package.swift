@@ -84,7 +84,9 @@ let package = Package(
     tests("FuseSession", ["Basics", "Filesystem", "CFuse", system, log]),
     .testTarget(
       name: "waysfsTests", dependencies: ["waysfs", "Basics", "ObjectStore", log, arguments], swiftSettings: strict),
-    .testTarget(name: "SandboxTests", dependencies: ["waysfs-sandbox", system], swiftSettings: strict),
+    .testTarget(
+      name: "SandboxTests", dependencies: ["waysfs-sandbox", "HTTPTransport", "WAYSCloud", system],
+      swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -93,7 +93,7 @@ final class Download: Sendable {
       state.end = range.end
     }
     // A part must begin where we stopped; the whole object may be given instead, and is skipped up to there.
-    let isWhole = head.status == 200
+    let isWhole = answer.range.offset == 0 && answer.range.length == answer.size
     guard isWhole || (answer.range.offset == state.next && answer.range.end <= state.end) else {
       throw corrupt("Other bytes were sent than were asked for.", head)
     }
@@ -104,21 +104,22 @@ final class Download: Sendable {
     return Beginning(metadata: metadata, range: ByteRange(offset: state.next, length: state.end - state.next))
   }
 
-  /// Which bytes an answer has, and of how many.
+  /// Which bytes an answer has, and of how many. The place counts, not the status: rclone sends parts with a 200.
   private func placement(
     _ head: HTTPResponseHead, asked: Bool
   ) throws(ObjectStoreError) -> (range: ByteRange, size: UInt64) {
-    switch head.status {
-    case 206 where asked:
-      guard let placement = head["content-range"].flatMap(MetadataParser.contentRange) else {
-        throw corrupt("The place of the bytes is missing.", head)
-      }
-      return placement
-    case 200:
-      guard let size = MetadataParser.contentLength(head) else { throw corrupt("The length is missing.", head) }
-      return (ByteRange(offset: 0, length: size), size)
-    default: throw corrupt("The status is \(head.status).", head)
+    guard head.status == 200 || (head.status == 206 && asked) else {
+      throw corrupt("The status is \(head.status).", head)
     }
+    let length = MetadataParser.contentLength(head)
+    guard let place = head["content-range"] else {
+      guard head.status == 200, let length else { throw corrupt("The place or the length is missing.", head) }
+      return (ByteRange(offset: 0, length: length), length)
+    }
+    guard let (range, size) = MetadataParser.contentRange(place), length == nil || length == range.length else {
+      throw corrupt("The place of the bytes is malformed.", head)
+    }
+    return (range, size)
   }
 
   /// Passes on what belongs to the range; false ends the transfer.

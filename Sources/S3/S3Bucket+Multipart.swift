@@ -13,7 +13,9 @@ extension S3Bucket {
     var wire = request(.post, key, [("uploads", "")])
     wire.add(attributes)
     let operation = Operation<MultipartUpload>("CreateMultipartUpload", wire, limit: core.answerLimit) { response in
-      response.parsedUnlessRefused(root: "InitiateMultipartUploadResult") { document throws(XMLError) in
+      // The second name is rclone's.
+      response.parsedUnlessRefused(root: "InitiateMultipartUploadResult", "InitiateMultipartUpload") {
+        document throws(XMLError) in
         MultipartUpload(key: key, id: try document.required("UploadId"))
       }
     }
@@ -56,7 +58,12 @@ extension S3Bucket {
     wire.headers.append(HTTPHeader("x-amz-copy-source-range", "bytes=\(range.offset)-\(range.end - 1)"))
     if let sourceMatch { wire.headers.append(HTTPHeader("x-amz-copy-source-if-match", sourceMatch.quoted)) }
     let operation = Operation<UploadedPart>("UploadPartCopy", wire, limit: core.answerLimit) { response in
-      response.parsedUnlessRefused(root: "CopyPartResult") { document throws(XMLError) in
+      if response.body.isEmpty {
+        // What rclone answers: it has taken the request for an UploadPart, and stored a part without bytes.
+        return .failed(
+          ObjectStoreError(.unsupported, "The server does not copy parts.", httpStatus: response.head.status))
+      }
+      return response.parsedUnlessRefused(root: "CopyPartResult") { document throws(XMLError) in
         UploadedPart(number: number, etag: ETag(try document.required("ETag")), size: range.length)
       }
     }

@@ -13,7 +13,7 @@ extension S3Bucket {
       "ListParts", key: upload.key, from: [], [], cancellation,
       query: { marker in [("uploadId", upload.id), ("max-parts", "1000")] + marker },
       read: { response throws(XMLError) in
-        let document = try response.records("Part", root: "ListPartsResult")
+        let document = try response.records("Part", root: "ListPartsResult", "ListPartsResponse")
         var parts: [UploadedPart] = []
         for record in document.records {
           guard let number = record["PartNumber"].flatMap({ Int($0) }), let etag = record["ETag"] else {
@@ -35,7 +35,8 @@ extension S3Bucket {
     collect(
       "ListMultipartUploads", key: nil, from: [], [], cancellation,
       query: { marker in
-        [("uploads", ""), ("max-uploads", "1000"), ("encoding-type", "url"), ("prefix", prefix)] + marker
+        // No encoding is asked for: one server here announces it and does not do it.
+        [("uploads", ""), ("max-uploads", "1000"), ("prefix", prefix)] + marker
       },
       read: { response throws(XMLError) in
         let document = try response.records("Upload", root: "ListMultipartUploadsResult")

@@ -38,12 +38,13 @@ extension S3Bucket {
         return completion(.failure(error))
       }
       // Up to 5 GiB are read for this, so not on the event thread.
-      runOnThread {
+      let thread = Thread.start(name: "compare") {
         guard let sum = try? Digest.of(request.body, .md5), !sum.isEmpty,
           hexadecimal(sum) == found.etag.value.lowercased()
         else { return completion(.failure(error)) }
         completion(.success(PutResult(etag: found.etag, versionID: found.versionID)))
       }
+      if let thread { thread.detach() } else { completion(.failure(error)) }
     }
   }
 
@@ -60,12 +61,23 @@ extension S3Bucket {
     if let etag = request.sourceMatch { wire.headers.append(HTTPHeader("x-amz-copy-source-if-match", etag.quoted)) }
     wire.headers.append(HTTPHeader("x-amz-metadata-directive", request.attributes == nil ? "COPY" : "REPLACE"))
     if let attributes = request.attributes { wire.add(attributes) }
-    let operation = Operation<PutResult>("CopyObject", wire, limit: core.answerLimit) { response in
+    let operation = Operation<PutResult?>("CopyObject", wire, limit: core.answerLimit) { response in
       response.parsedUnlessRefused(root: "CopyObjectResult") { document throws(XMLError) in
-        PutResult(etag: ETag(try document.required("ETag")), versionID: MetadataParser.versionID(response.head))
+        guard let tag = document["ETag"], !tag.isEmpty else { return nil }
+        return PutResult(etag: ETag(tag), versionID: MetadataParser.versionID(response.head))
       }
     }
-    Exchange.run(core, operation, cancellation) { result, _ in completion(result) }
+    Exchange.run(core, operation, cancellation) { [self] result, _ in
+      switch result {
+      case .failure(let error): completion(.failure(error))
+      case .success(let told?): completion(.success(told))
+      case .success(nil):
+        // rclone does not tell the tag of an object that was copied onto itself.
+        head(request.destination, cancellation) { found in
+          completion(found.map { PutResult(etag: $0.etag, versionID: $0.versionID) })
+        }
+      }
+    }
   }
 
   func copySource(_ key: ObjectKey) -> HTTPHeader {

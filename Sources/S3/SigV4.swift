@@ -70,7 +70,8 @@ enum SigV4 {
   ) -> String {
     let text = stringToSign(date: date, scope: scope, canonicalRequest: request.text)
     let signature = hexadecimal(hmacSHA256(key: key, text.utf8))
-    return "AWS4-HMAC-SHA256 Credential=\(accessKeyID)/\(scope.text),SignedHeaders=\(request.signedHeaders),"
+    // The spaces are not needed by the specification, but by some servers.
+    return "AWS4-HMAC-SHA256 Credential=\(accessKeyID)/\(scope.text), SignedHeaders=\(request.signedHeaders), "
       + "Signature=\(signature)"
   }
 

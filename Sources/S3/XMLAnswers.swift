@@ -10,21 +10,23 @@ extension HTTPResponse {
   /// The same for operations that may answer 200 and then tell of an error in the body
   /// (S3: CompleteMultipartUpload, CopyObject, UploadPartCopy).
   func parsedUnlessRefused<Value: Sendable>(
-    root: String, _ parse: (FlatDocument) throws(XMLError) -> Value
+    root: String..., parse: (FlatDocument) throws(XMLError) -> Value
   ) -> Outcome<Value> {
     let document: FlatDocument
     do throws(XMLError) { document = try FlatDocument(body) } catch { return .failed(corrupt(error.message)) }
     if document.root == "Error" { return .refused(Refusal(head: head, body: body)) }
     return parsed { () throws(XMLError) in
-      guard document.root == root else { throw XMLError(message: "It is a \(plain(document.root, limit: 64)).") }
+      guard root.contains(document.root) else {
+        throw XMLError(message: "It is a \(plain(document.root, limit: 64)).")
+      }
       return try parse(document)
     }
   }
 
-  /// A document of records.
-  func records(_ name: String, depth: Int = 2, root: String) throws(XMLError) -> RecordsHandler {
+  /// A document of records, whose outermost element has one of the names.
+  func records(_ name: String, depth: Int = 2, root: String...) throws(XMLError) -> RecordsHandler {
     let document = try parseXML(Array(withoutLeadingSpace(body)), into: RecordsHandler(name, depth: depth))
-    guard document.root == root else { throw XMLError(message: "It is a \(plain(document.root, limit: 64)).") }
+    guard root.contains(document.root) else { throw XMLError(message: "It is a \(plain(document.root, limit: 64)).") }
     return document
   }
 

@@ -17,18 +17,34 @@ public struct StoreTraits: Sendable {
   public var copyPart = true
   /// Listings are in byte order, over all pages.
   public var byteOrder = true
+  /// A `name/` object is one, and is listed; false is a server that makes `name` of it.
+  public var markers = true
   /// The metadata of a `name/` object is kept.
   public var markerMetadata = true
   /// `a` and `a/b` can be objects at the same time.
   public var nested = true
   /// Parts but the last must have 5 MiB.
   public var minimumPartSize = true
+  /// Parts may be sent in any order, with gaps in their numbers, and again.
+  public var partsInAnyOrder = true
+  /// The tag that Complete tells is the object's.
+  public var completeTellsTag = true
   /// Uploads under way and their parts are listed.
   public var listsUploads = true
   /// Keys may have components of 256 bytes and more.
   public var longComponents = true
-  /// Keys may have any character; false leaves out those of `Names.unusual`.
-  public var unusualNames = true
+  /// Keys may have line breaks.
+  public var lineBreaks = true
+  /// Keys may have control characters other than line breaks and tabs.
+  public var controlCharacters = true
+  /// A backslash is a character like any other.
+  public var backslash = true
+  /// Composed and decomposed characters are two; false is a server that takes one for the other.
+  public var unicodeForms = true
+  /// New attributes replace those of the source; false is a server that merges them.
+  public var copyReplacesAttributes = true
+  /// An upload that is gone is told from a failure of the server.
+  public var noSuchUpload = true
   /// `start-after` is obeyed in delimited listings.
   public var startAfter = true
   /// Content types are kept.
@@ -80,6 +96,13 @@ public struct ConformanceContext: Sendable {
 
   func expectFailure<Value>(
     _ codes: ObjectStoreError.Code..., line: Int = #line, file: String = #fileID,
+    _ work: () throws(ObjectStoreError) -> Value
+  ) throws {
+    try expectFailure(codes, line: line, file: file, work)
+  }
+
+  func expectFailure<Value>(
+    _ codes: [ObjectStoreError.Code], line: Int = #line, file: String = #fileID,
     _ work: () throws(ObjectStoreError) -> Value
   ) throws {
     do throws(ObjectStoreError) { _ = try work() } catch {

@@ -152,6 +152,11 @@ private func server(
     { $0.headers = objectHeaders(length: 100, range: "bytes 0-150/200") },
     { $0.headers = objectHeaders(length: 100, range: "bytes 0-99/*") },
     { $0.headers = objectHeaders(length: 100) },
+    { $0.headers = objectHeaders(length: 99, range: "bytes 0-99/200") },
+    { answer in
+      answer.status = 200
+      answer.headers = objectHeaders(length: 100, range: "bytes 50-149/200")
+    },
     { $0.headers = [HTTPHeader("Content-Range", "bytes 0-99/200")] },
     { $0.headers = objectHeaders(etag: "\"\"", length: 100, range: "bytes 0-99/200") },
     { $0.headers = [HTTPHeader("ETag", "\"v1\""), HTTPHeader("Content-Range", "bytes 0-99/200")] },
@@ -170,6 +175,13 @@ private func server(
     let (sink, result) = try get(http, range: ByteRange(offset: 0, length: 100))
     #expect(failure { () throws(ObjectStoreError) in try result.get() }?.code == .corruptResponse)
     #expect(Self.object.starts(with: sink.bytes))
+  }
+
+  @Test func aPartWithTheStatus200IsTakenForWhatItIs() throws {
+    let http = server(Self.object) { answer, _ in answer.status = 200 }
+    let (sink, result) = try get(http, range: ByteRange(offset: 20, length: 30))
+    #expect(try result.get().size == 200)
+    #expect(sink.bytes == Array(Self.object[20..<50]))
   }
 
   @Test func anUnasked206IsRefused() throws {

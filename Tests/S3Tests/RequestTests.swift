@@ -48,7 +48,7 @@ import Testing
       #expect(request.header("x-amz-date") == "20130524T000000Z")
       #expect(
         request.header("authorization")?.contains(
-          "SignedHeaders=host;x-amz-content-sha256;x-amz-date;x-amz-security-token,") == true)
+          "SignedHeaders=host;x-amz-content-sha256;x-amz-date;x-amz-security-token, ") == true)
     }
   }
 

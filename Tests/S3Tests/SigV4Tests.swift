@@ -62,7 +62,8 @@ import Testing
     let authorization = SigV4.authorization(
       accessKeyID: "AKIDEXAMPLE", key: key, scope: scope, date: date, request: request)
     #expect(authorization.hasSuffix("Signature=\(vector.signature)"))
-    #expect(authorization.hasPrefix("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request,"))
+    #expect(
+      authorization.hasPrefix("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, "))
   }
 
   static let reference = [
