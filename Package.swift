@@ -78,7 +78,7 @@ let package = Package(
     tests("S3", ["Basics", "ObjectStore", "ObjectStoreConformance", "HTTPTransport", system, log]),
     tests("WAYSCloud", ["Basics", "HTTPTransport", flyingSocks]),
     tests("BlockCache", ["Basics", "ObjectStore"]),
-    tests("ReadPath", ["Basics", "ObjectStore", "BlockCache"]),
+    tests("ReadPath", ["Basics", "ObjectStore", "BlockCache", log, system]),
     tests("WritePath", ["Basics", "ObjectStore", system, log]),
     tests("Filesystem", ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", system, log]),
     tests("FuseSession", ["Basics", "Filesystem", "CFuse", system, log]),

@@ -36,7 +36,8 @@ public struct TimeSource: Sendable {
   }
 }
 
-/// A clock that stands still until it is moved. Thread-safe.
+/// A clock that stands still until it is moved, but for one nanosecond at each monotonic reading: as on a real clock,
+/// what came later has a later time. Thread-safe.
 public final class ManualClock: Sendable {
   private let nanoseconds: Atomic<UInt64>
 
@@ -50,13 +51,12 @@ public final class ManualClock: Sendable {
     nanoseconds.add(UInt64(seconds * 1e9), ordering: .relaxed)
   }
 
-  /// The time source that reads this clock.
+  /// The time source that reads this clock; its wall clock shows whole seconds.
   public var timeSource: TimeSource {
     TimeSource(
-      monotonic: { self.nanoseconds.load(ordering: .relaxed) },
+      monotonic: { self.nanoseconds.add(1, ordering: .relaxed).newValue },
       wall: {
-        let now = self.nanoseconds.load(ordering: .relaxed)
-        return Timestamp(seconds: Int64(now / 1_000_000_000), nanoseconds: UInt32(now % 1_000_000_000))
+        Timestamp(seconds: Int64(self.nanoseconds.load(ordering: .relaxed) / 1_000_000_000))
       })
   }
 }

@@ -108,6 +108,11 @@ public final class BlockPool: Sendable {
     state.withLock { $0.withdraw(ticket, &effects) }
   }
 
+  /// Gives up a block that holds nothing worth keeping; its owner is not told. False when it is pinned or was reclaimed.
+  public func discard(_ handle: BlockHandle, _ effects: inout PoolEffects) -> Bool {
+    state.withLock { $0.discard(handle, &effects) }
+  }
+
   /// Tells that what was fetched ahead into these blocks will not be read: they are the first to be reclaimed.
   public func abandon(_ handles: [BlockHandle]) {
     state.withLock { $0.abandon(handles) }

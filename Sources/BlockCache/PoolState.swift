@@ -139,6 +139,15 @@ struct PoolState {
     }
   }
 
+  /// The owner gives up a block that holds nothing. False: it is pinned or not there any more.
+  mutating func discard(_ handle: BlockHandle, _ effects: inout PoolEffects) -> Bool {
+    guard let slot = table.slot(of: handle), table.slots[slot].pins == 0 else { return false }
+    vacate(slot)
+    table.append(slot, to: .free)
+    feed(&effects)
+    return true
+  }
+
   // MARK: Trimming
 
   /// Reclaims what was not used since the last call and takes all resident free slots off their list; the caller gives

@@ -24,10 +24,7 @@ final class Fetch: ObjectSink, ScheduledGet, @unchecked Sendable {
   var cancellation = Cancellation()
 
   // Touched only by the constructor and between `start` and the report of the store, by one thread at a time (`ObjectSink`).
-  private var next: UInt64 = 0
-  private var hasBegun = false
-  private var rejection: ObjectStoreError?
-  private var reported: UInt64 = 0
+  private var receiver = BodyReceiver()
 
   init(
     object: SharedObject, place: ObjectPlace, granules: Range<UInt64>, blocks: [BlockHandle], starter: PendingRead?,
@@ -49,71 +46,39 @@ final class Fetch: ObjectSink, ScheduledGet, @unchecked Sendable {
 
   func start(done: @escaping @Sendable () -> Void) {
     let (place, arrived, cancellation) = object.begin(self)
-    next = (granules.lowerBound + arrived) * Granules.size
-    reported = arrived
-    hasBegun = false
-    rejection = nil
-    let range = ByteRange(offset: next, length: end - next)
-    object.store.get(GetRequest(place.key, range: range, ifMatch: place.etag), into: self, cancellation) { [self] in
-      let result = outcome($0)
+    let offset = (granules.lowerBound + arrived) * Granules.size
+    let end = min(granules.upperBound * Granules.size, object.size)
+    receiver = BodyReceiver(expecting: ByteRange(offset: offset, length: end - offset))
+    let request = GetRequest(place.key, range: receiver.range, ifMatch: place.etag)
+    object.store.get(request, into: self, cancellation) { [self] result in
+      let failure = receiver.failure(after: result, object)
       // The slot goes to the next GET before readers are answered: the network should not wait for them.
       done()
-      object.finish(self, result)
-    }
-  }
-
-  private func outcome(_ result: Result<ObjectMetadata, ObjectStoreError>) -> Result<Void, ObjectStoreError> {
-    if let rejection { return .failure(rejection) }
-    switch result {
-    case .failure(let error):
-      return .failure(error)
-    case .success where next < end:
-      return .failure(object.error(.corruptResponse, "The store reported success before all bytes were there."))
-    case .success:
-      return .success(())
+      object.finish(self, failure)
     }
   }
 
   // MARK: ObjectSink
 
   func begin(metadata: ObjectMetadata, range: ByteRange) {
-    hasBegun = true
-    let place = object.place(of: self)
-    if metadata.etag != place.etag || metadata.size != object.size {
-      reject(.preconditionFailed, "The object is another version now.")
-    } else if range.offset != next || range.end != end {
-      reject(.corruptResponse, "The store delivers \(range) instead of \(next)..<\(end).")
-    }
+    let etag = object.place(of: self).etag
+    if !receiver.begin(metadata: metadata, range: range, etag: etag, size: object.size) { object.cancel(self) }
   }
 
   func receive(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
-    guard rejection == nil else { return }
-    guard hasBegun, offset == next, UInt64(bytes.count) <= end - next else {
-      return reject(.corruptResponse, "The store delivered bytes that were not expected.")
-    }
-    var rest = bytes[...]
-    while !rest.isEmpty {
-      let index = next / Granules.blockSize
-      let position = Int(next % Granules.blockSize)
-      let memory = object.pool.memory(of: blocks[Int(index - firstBlock)])
-      let count = min(rest.count, memory.count - position)
-      UnsafeMutableRawBufferPointer(rebasing: memory[position..<position + count])
-        .copyMemory(from: UnsafeRawBufferPointer(rebasing: rest.prefix(count)))
-      rest = rest.dropFirst(count)
-      next += UInt64(count)
-    }
-    let complete = next == end ? UInt64(granules.count) : next / Granules.size - granules.lowerBound
-    if complete > reported {
-      reported = complete
-      object.arrived(self, upTo: complete)
-    }
+    let before = complete
+    guard receiver.receive(bytes, at: offset, memory: room) else { return object.cancel(self) }
+    if complete > before { object.arrived(self, upTo: complete) }
   }
 
-  /// Bytes of another version, or at the wrong place, must never get in.
-  private func reject(_ code: ObjectStoreError.Code, _ message: String) {
-    guard rejection == nil else { return }
-    rejection = object.error(code, message)
-    object.cancel(self)
+  /// Granules whose last byte is there.
+  private var complete: UInt64 {
+    receiver.range.length == 0 ? UInt64(granules.count) : receiver.next / Granules.size - granules.lowerBound
+  }
+
+  private func room(at offset: UInt64) -> UnsafeMutableRawBufferPointer {
+    let memory = object.pool.memory(of: blocks[Int(offset / Granules.blockSize - firstBlock)])
+    return UnsafeMutableRawBufferPointer(rebasing: memory[Int(offset % Granules.blockSize)...])
   }
 }
 

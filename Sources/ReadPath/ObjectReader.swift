@@ -22,6 +22,8 @@ public final class ObjectReader: Sendable {
     close()
   }
 
+  var copyParallelism: Int { path.configuration.copyParallelism }
+
   /// Length of the object in bytes.
   public var size: UInt64 { object.size }
 

@@ -10,7 +10,7 @@ struct Outbox {
   }
 
   var effects = PoolEffects()
-  private(set) var submissions: [(Fetch, GetScheduler.Priority)] = []
+  private(set) var submissions: [(any ScheduledGet, GetScheduler.Priority)] = []
   private(set) var promotions: [Fetch] = []
   private(set) var finished: [Finished] = []
 
@@ -19,8 +19,8 @@ struct Outbox {
   }
 
   /// For a GET that failed and may have waiters by now.
-  mutating func resubmit(_ fetch: Fetch) {
-    submissions.append((fetch, .demand))
+  mutating func resubmit(_ get: any ScheduledGet) {
+    submissions.append((get, .demand))
   }
 
   mutating func promote(_ fetch: Fetch) {
@@ -37,7 +37,7 @@ extension SharedObject {
   /// Does what was gathered. Called with no lock held.
   func deliver(_ outbox: Outbox) {
     for finished in outbox.finished { report(finished) }
-    for (fetch, priority) in outbox.submissions { scheduler.submit(fetch, priority) }
+    for (get, priority) in outbox.submissions { scheduler.submit(get, priority) }
     for fetch in outbox.promotions { scheduler.promote(fetch) }
     outbox.effects.perform()
   }

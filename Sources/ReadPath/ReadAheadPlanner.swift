@@ -47,7 +47,8 @@ public struct ReadAheadPlanner: Sendable, Hashable {
 
   /// A planner for an object of `size` bytes.
   public init(size: UInt64, limits: Limits = Limits()) {
-    self.size = size
+    // Far beyond any object, and far from where rounding up would overflow.
+    self.size = min(size, 1 << 60)
     self.limits = limits
   }
 
@@ -88,7 +89,8 @@ public struct ReadAheadPlanner: Sendable, Hashable {
       streams[best].note(offset: offset, end: end, use: reads, initialWindow: limits.initialWindow)
       return best
     }
-    let stream = ReadStream(offset: offset, end: end, window: offset == 0 ? limits.initialWindow : 0, use: reads)
+    let window = offset == 0 || startsNearBeginning(offset) ? limits.initialWindow : 0
+    let stream = ReadStream(offset: offset, end: end, window: window, use: reads)
     if streams.count < max(1, limits.maximumStreams) {
       streams.append(stream)
       return streams.count - 1
@@ -97,6 +99,9 @@ public struct ReadAheadPlanner: Sendable, Hashable {
     streams[victim] = stream
     return victim
   }
+
+  /// The kernel's first pieces may arrive in any order: one of them is as good as the one at 0.
+  private func startsNearBeginning(_ offset: UInt64) -> Bool { reads == 1 && offset < limits.initialWindow }
 
   /// Streams that never proved sequential go first, so that random reads do not push out sequential ones.
   private func leastUseful() -> Int {
@@ -129,7 +134,7 @@ public struct ReadAheadPlanner: Sendable, Hashable {
     if extends {
       // Nothing is under way here: one GET for the asked bytes and what follows them to the end of a block.
       let reach = up(offset + max(end - offset, min(stream.window, limits.initialWindow)), limits.randomUnit)
-      demand = range(from: demand.offset, to: max(demand.end, reach))
+      demand = range(from: startsNearBeginning(offset) ? 0 : demand.offset, to: max(demand.end, reach))
       stream.ahead = demand.end
     }
     return Plan(demand: demand, extends: extends, ahead: chunks(&stream, window: window, memory: memory))

@@ -43,38 +43,37 @@ extension SharedObject {
   }
 
   /// A GET has ended. What arrived stays; what did not can be asked for again.
-  func finish(_ fetch: Fetch, _ result: Result<Void, ObjectStoreError>) {
+  func finish(_ fetch: Fetch, _ failure: ObjectStoreError?) {
     var outbox = Outbox()
+    if let failure, failure.code != .cancelled { log.debug("a GET failed", metadata: ["error": "\(failure)"]) }
     state.withLock { state in
-      guard case .failure(let error) = result else {
-        state.fetches.removeAll { $0 === fetch }
+      if let failure, repeats(fetch, after: failure, from: fetch.place, &state, &outbox) {
+        fetch.cancellation = Cancellation()
         return
       }
-      if repeats(fetch, error, &state, &outbox) { return }
       state.fetches.removeAll { $0 === fetch }
+      guard let failure else { return }
       let lost = fetch.granules.lowerBound + fetch.arrived..<fetch.granules.upperBound
       let waiters = release(lost, of: fetch, &state, &outbox)
-      settle(waiters, fetch, error, &state, &outbox)
+      settle(waiters, fetch, failure, &state, &outbox)
     }
     deliver(outbox)
   }
 
   /// Whether a GET failed only because the object has another name now, and is sent there instead.
-  private func repeats(
-    _ fetch: Fetch, _ error: ObjectStoreError, _ state: inout State, _ outbox: inout Outbox
+  func repeats(
+    _ get: any ScheduledGet, after error: ObjectStoreError, from place: ObjectPlace, _ state: inout State,
+    _ outbox: inout Outbox
   ) -> Bool {
     guard error.code == .notFound || error.code == .preconditionFailed else { return false }
-    if fetch.place != state.place {
-      fetch.cancellation = Cancellation()
-      outbox.resubmit(fetch)
-      return true
+    if place != state.place {
+      outbox.resubmit(get)
+    } else if state.moving > 0 {
+      state.parked.append(get)
+    } else {
+      return false
     }
-    if state.moving > 0 {
-      fetch.cancellation = Cancellation()
-      state.parked.append(fetch)
-      return true
-    }
-    return false
+    return true
   }
 
   /// Takes back the claim of `fetch` on granules that did not arrive, and tells who waits for them.
@@ -90,6 +89,12 @@ extension SharedObject {
       }
       let handle = fetch.blocks[Int(index - fetch.firstBlock)]
       pool.unpin(CollectionOfOne(handle), read: false, &outbox.effects)
+      // An empty block would count as fetched ahead until it is the oldest.
+      if let block = state.blocks[index], block.ready.isEmpty, block.requested.isEmpty, block.waiters.isEmpty,
+        pool.discard(block.handle, &outbox.effects)
+      {
+        state.blocks[index] = nil
+      }
     }
     return waiters
   }

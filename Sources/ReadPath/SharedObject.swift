@@ -24,7 +24,7 @@ final class SharedObject: BlockOwner, Sendable {
     /// Announced moves that have not been completed or given up.
     var moving = 0
     /// GETs that failed during a move and are repeated when it is over.
-    var parked: [Fetch] = []
+    var parked: [any ScheduledGet] = []
     var blocks: [UInt64: Block] = [:]
     /// GETs that wait or are under way.
     var fetches: [Fetch] = []
@@ -100,12 +100,12 @@ final class SharedObject: BlockOwner, Sendable {
         fetch.sponsors.removeAll { $0 == reader }
         if fetch.sponsors.isEmpty, !Self.isAwaited(fetch, state) { orphans.append(fetch) }
       }
-      idle = state.parked.filter { parked in orphans.contains { $0 === parked } }
+      idle = orphans.filter { orphan in state.parked.contains { $0 === orphan } }
       state.parked.removeAll { parked in idle.contains { $0 === parked } }
       if state.readers.isEmpty { pool.abandon(state.blocks.values.map(\.handle)) }
     }
     for fetch in orphans {
-      if idle.contains(where: { $0 === fetch }) { finish(fetch, .failure(unwanted)) } else { cancel(fetch) }
+      if idle.contains(where: { $0 === fetch }) { finish(fetch, unwanted) } else { cancel(fetch) }
     }
   }
 
@@ -123,7 +123,7 @@ final class SharedObject: BlockOwner, Sendable {
   /// Cancels a GET that waits or is under way. Its end is reported to `finish` as for any other.
   func cancel(_ fetch: Fetch) {
     if scheduler.withdraw(fetch) {
-      finish(fetch, .failure(unwanted))
+      finish(fetch, unwanted)
     } else {
       state.withLock { _ in fetch.cancellation }.cancel()
     }
@@ -142,10 +142,18 @@ final class SharedObject: BlockOwner, Sendable {
       state.moving = max(0, state.moving - 1)
       if let place { state.place = place }
       guard state.moving == 0 || place != nil else { return }
-      for fetch in state.parked { outbox.resubmit(fetch) }
+      for get in state.parked { outbox.resubmit(get) }
       state.parked = []
     }
     deliver(outbox)
+  }
+
+  /// For GETs that are not among `fetches`: whether it failed only because of a move, and is repeated after it.
+  func sendsElsewhere(_ get: any ScheduledGet, after error: ObjectStoreError, from place: ObjectPlace) -> Bool {
+    var outbox = Outbox()
+    let isRepeated = state.withLock { repeats(get, after: error, from: place, &$0, &outbox) }
+    deliver(outbox)
+    return isRepeated
   }
 
   func place(of fetch: Fetch) -> ObjectPlace {

@@ -81,11 +81,9 @@ final class ScriptedServer: Sendable {
 }
 
 /// A bound, listening socket.
-func listenOnLoopback() -> (descriptor: Int32, port: UInt16) {
+func listenOnLoopback(backlog: Int32 = 512) -> (descriptor: Int32, port: UInt16) {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-  var address = sockaddr_in()
-  address.sin_family = sa_family_t(AF_INET)
-  address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+  var address = loopbackAddress(port: 0)
   var length = socklen_t(MemoryLayout<sockaddr_in>.size)
   withUnsafeMutablePointer(to: &address) {
     $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
@@ -93,8 +91,28 @@ func listenOnLoopback() -> (descriptor: Int32, port: UInt16) {
       _ = getsockname(descriptor, $0, &length)
     }
   }
-  listen(descriptor, 512)
+  listen(descriptor, backlog)
   return (descriptor, UInt16(bigEndian: address.sin_port))
+}
+
+/// A socket connected to a port.
+func connectToLoopback(_ port: UInt16) -> Int32 {
+  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+  var address = loopbackAddress(port: port)
+  withUnsafePointer(to: &address) {
+    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      _ = connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+    }
+  }
+  return descriptor
+}
+
+private func loopbackAddress(port: UInt16) -> sockaddr_in {
+  var address = sockaddr_in()
+  address.sin_family = sa_family_t(AF_INET)
+  address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+  address.sin_port = port.bigEndian
+  return address
 }
 
 /// A port where nobody listens.

@@ -1,7 +1,9 @@
 import Basics
 import Dispatch
+import Glibc
 import HTTPTransport
 import Synchronization
+import SystemPackage
 import Testing
 
 typealias Outcome = Result<HTTPResponse, HTTPError>
@@ -85,3 +87,5 @@ func withServer<Value>(
   }
   return try body(transport)
 }
+
+func unlinked(_ path: FilePath) -> Bool { path.withPlatformString { unlink($0) } == 0 }
