@@ -4,7 +4,6 @@ import os
 import unicodedata
 
 import pytest
-from conftest import SERVERS
 from support.errors import fails
 
 NAMES = {
@@ -35,8 +34,8 @@ NAMES = {
     "255 bytes in two-byte characters": "é" * 127 + "e",
     "255 bytes in four-byte characters": "𝒳" * 63 + "abc",
 }
-# What SeaweedFS cannot hold: it stores keys as paths of its own, in which a backslash is a slash on the way in.
-BEYOND = {"seaweedfs": set(), "moto": set()}
+# What a server cannot hold, by boto3 neither: SeaweedFS makes a slash of a backslash, moto does not find its route.
+BEYOND = {"seaweedfs": {"backslash"}, "moto": {"newline"}}
 
 
 def names_for(server):
@@ -68,7 +67,7 @@ def test_put_by_another_client(server, new_bucket, mount):
     names = names_for(server)
     for what, name in names.items():
         bucket.put(name, what.encode())
-        bucket.put(f"as directory/{name}.d"[:1000] if len(name.encode()) < 250 else f"as directory/{name}", b"x")
+        bucket.put(f"as directory/{name}", b"x")
     mounted = mount(bucket)
     assert set(os.listdir(mounted.path)) == set(names.values()) | {"as directory"}
     for what, name in names.items():
@@ -97,7 +96,7 @@ def test_directories_with_such_names(server, new_bucket, mount):
     assert bucket.keys() == []
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", ["seaweedfs", "moto"])
 def test_composed_and_decomposed_names_are_two_files(server, new_bucket, mount):
     bucket = new_bucket(server)
     mounted = mount(bucket)

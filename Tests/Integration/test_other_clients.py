@@ -1,6 +1,9 @@
 """What other clients do appears within the metadata lifetime; what a mount does is there when the call returns."""
 
+import errno
 import os
+import random
+import threading
 
 import pytest
 from support.commands import eventually
@@ -128,3 +131,50 @@ def test_a_large_file_is_never_visible_in_part(bucket, path):
         assert bucket.head("file") is None
     assert bucket.get("file") == piece * 30
     assert bucket.uploads() == []
+
+
+@pytest.mark.parametrize("lifetime", ["0", "50ms"])
+def test_a_reader_never_sees_a_mixture_of_versions(lifetime, bucket, mount):
+    """Neither the bytes of two, nor the bytes of one with the length of another."""
+    path = mount(bucket, "--metadata-ttl", lifetime).path
+    random_source = random.Random(7)
+    versions = [bytes([number]) * random_source.choice([1, 1000, 5000, 100_000]) for number in range(200)]
+    bucket.put("file", versions[0])
+    done = threading.Event()
+
+    def change():
+        for version in versions:
+            bucket.put("file", version)
+        done.set()
+
+    writer = threading.Thread(target=change)
+    writer.start()
+    reads = 0
+    try:
+        while not done.is_set():
+            try:
+                content = (path / "file").read_bytes()
+            except OSError as error:
+                # Changed between open and read: said, not hidden.
+                assert error.errno == errno.ESTALE
+                continue
+            assert content in versions, f"{len(content)} bytes of {set(content)}"
+            reads += 1
+    finally:
+        writer.join()
+    assert reads > 20
+    eventually(lambda: (path / "file").read_bytes() == versions[-1], "the last version is read", 5)
+
+
+def test_a_file_changed_by_somebody_else_can_be_read_again_at_once(bucket, mount):
+    """A long lifetime may show old bytes, but an error must not last as long."""
+    path = mount(bucket, "--metadata-ttl", "1h").path
+    bucket.put("file", b"1" * 3_000_000)
+    assert os.stat(path / "file").st_size == 3_000_000
+    bucket.put("file", b"2" * 3_000_000)
+    try:
+        content = (path / "file").read_bytes()
+    except OSError as error:
+        assert error.errno == errno.ESTALE
+        content = (path / "file").read_bytes()
+    assert content in (b"1" * 3_000_000, b"2" * 3_000_000)

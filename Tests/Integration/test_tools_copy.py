@@ -37,14 +37,14 @@ def test_cp_archive_keeps_attributes(source, bucket, mount):
 def test_tar_extracts_compares_and_packs(source, bucket, mount, tmp_path):
     mounted = mount(bucket)
     archive = tmp_path / "source.tar"
-    run("tar", "-C", tmp_path, "-cf", archive, "source")
+    run("tar", "--format=posix", "-C", tmp_path, "-cf", archive, "source")
     run("tar", "-C", mounted.path, "-xpf", archive)
     assert_same_trees(mounted.path / "source", source, times=True, directory_times=True, owners=True)
     mounted.restart()
     # tar looks at every byte and attribute that the archive has.
     run("tar", "-C", mounted.path, "--compare", "-f", archive)
     again = tmp_path / "again.tar"
-    run("tar", "-C", mounted.path, "-cf", again, "source")
+    run("tar", "--format=posix", "-C", mounted.path, "-cf", again, "source")
     (tmp_path / "unpacked").mkdir()
     run("tar", "-C", tmp_path / "unpacked", "-xpf", again)
     assert_same_trees(tmp_path / "unpacked/source", source, times=True, directory_times=True, owners=True)

@@ -89,6 +89,10 @@ class Bucket:
     def remove(self):
         """Takes the bucket away with all that is in it."""
         keys = self.keys()
+        # XML cannot carry these.
+        for key in [key for key in keys if not key.isprintable()]:
+            self.delete(key)
+            keys.remove(key)
         for start in range(0, len(keys), 1000):
             objects = [{"Key": key} for key in keys[start : start + 1000]]
             self.client.delete_objects(Bucket=self.name, Delete={"Objects": objects, "Quiet": True})
