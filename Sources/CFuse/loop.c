@@ -1,4 +1,6 @@
+#define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -210,6 +212,15 @@ int waysfs_session_wait(struct waysfs_session *session) {
     pthread_join(session->workers[i].thread, NULL);
   }
   return result;
+}
+
+void waysfs_session_disconnect(struct waysfs_session *session) {
+  /* The descriptor's number stays taken, so that a late reply goes nowhere and not into another file. */
+  int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (nowhere >= 0) {
+    dup3(nowhere, fuse_session_fd(session->fuse), O_CLOEXEC);
+    close(nowhere);
+  }
 }
 
 void waysfs_free_spares(struct waysfs_session *session) {

@@ -10,6 +10,8 @@ import Synchronization
 final class Tree: Sendable {
   struct State: Sendable {
     var nodes: [InodeID: Node] = [:]
+    /// Those of all nodes: two files with one number are one file to diff, cp and mv.
+    var fileNumbers: Set<UInt64> = [1]
     var nextInode: UInt64 = 2
   }
 
@@ -136,9 +138,10 @@ extension Tree.State {
     let id = InodeID(nextInode)
     nextInode += 1
     let path = path(of: parent).map { NameRules.path(name, in: $0) } ?? name.string
-    let node = Node(
-      id: id, fileNumber: NameRules.fileNumber(ofPath: path), type: type, name: name, parent: parent.id,
-      posix: posix)
+    // The path's own number may still belong to a file that was renamed away or unlinked.
+    var number = NameRules.fileNumber(ofPath: path)
+    while !fileNumbers.insert(number).inserted { number = max(number &+ 1, 2) }
+    let node = Node(id: id, fileNumber: number, type: type, name: name, parent: parent.id, posix: posix)
     nodes[id] = node
     parent.children[name] = id
     return node
@@ -160,6 +163,7 @@ extension Tree.State {
       let parent = node.parent.flatMap { nodes[$0] }
       if let parent, parent.children[node.name] == node.id { parent.children[node.name] = nil }
       nodes[node.id] = nil
+      fileNumbers.remove(node.fileNumber)
       next = parent
     }
   }

@@ -21,7 +21,7 @@ public final class FuseSession: Sendable {
   public var kernelCache: any KernelCache { invalidator }
 
   private let options: MountOptions
-  private let connection: FuseConnection
+  let connection: FuseConnection
   private let invalidator: Invalidator
   private let log: Logger
   // Held for a look or a change only, never across a system call or another lock.
@@ -117,6 +117,7 @@ public final class FuseSession: Sendable {
     state.withLock { $0 = .ended }
     // Stopped, or failed: nobody answers any more, so nobody should be led here.
     if (try? MountTable.current())?.entries.contains(entry) == true { detach(entry) }
+    waysfs_session_disconnect(connection.raw)
     invalidator.end()
   }
 

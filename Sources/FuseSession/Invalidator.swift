@@ -29,7 +29,10 @@ final class Invalidator: KernelCache {
 
   func invalidate(_ inode: InodeID) { add(.inode(inode)) }
 
-  func invalidate(_ name: FileName, in parent: InodeID) { add(.name(name, parent: parent)) }
+  func invalidate(_ name: FileName, in parent: InodeID) {
+    // A name the kernel cannot have been given it does not remember either.
+    if name.isValid { add(.name(name, parent: parent)) }
+  }
 
   private func add(_ notification: Notification) {
     let first = state.withLock { state in

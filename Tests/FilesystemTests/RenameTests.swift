@@ -26,6 +26,16 @@ import Testing
     #expect(bench.memory.keys == [ObjectKey("text")])
   }
 
+  @Test func aBackupIsAnotherFileThanItsSuccessor() throws {
+    let bench = try Bench()
+    try bench.save("text", "old".utf8)
+    let number = try bench.stat("text").fileNumber
+    try bench.rename("text", to: "text~")
+    try bench.save("text", "new".utf8)
+    #expect(try bench.stat("text~").fileNumber == number)
+    #expect(try bench.stat("text").fileNumber != number)
+  }
+
   @Test func theReplacedFileStaysReadableForWhoHasItOpen() throws {
     let bench = try Bench()
     try bench.put("old", "old bytes")

@@ -202,6 +202,12 @@ int waysfs_session_wait(struct waysfs_session *session);
  */
 void waysfs_session_stop(struct waysfs_session *session);
 
+/*
+ * Ends the connection to the kernel: callers that still wait, or come later through files they have open, get an error
+ * and do not hang; late replies go nowhere. When no worker runs; any number of times.
+ */
+void waysfs_session_disconnect(struct waysfs_session *session);
+
 /* How many workers have been started, for tests and metrics. */
 uint32_t waysfs_session_workers(struct waysfs_session *session);
 

@@ -58,3 +58,16 @@ func names(_ path: String) throws -> [String] {
     if name != "." && name != ".." { names.append(name) }
   }
 }
+
+/// The errno a call fails with; nil when it succeeds.
+func errorOf(_ body: () throws -> Void) -> Errno? {
+  do {
+    try body()
+    return nil
+  } catch { return error as? Errno }
+}
+
+/// The errno a call that returns -1 fails with; nil when it succeeds.
+func errorOf(_ result: some BinaryInteger) -> Errno? {
+  result < 0 ? Errno(rawValue: errno) : nil
+}

@@ -13,7 +13,7 @@ extension FakeFilesystem {
         state.nodes[inode]?.content = []
         state.nodes[inode]?.attributes.size = 0
       }
-      return OpenReply(handle: state.openFile(inode), keepCache: false)
+      return OpenReply(handle: state.openFile(inode), keepCache: false, directIO: hooks.directIO)
     }
   }
 

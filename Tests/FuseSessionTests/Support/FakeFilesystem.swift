@@ -16,6 +16,8 @@ final class FakeFilesystem: FileOperations {
     var readDirectory: (@Sendable (UInt64) throws(Errno) -> Void)?
     /// Answers a read in place of the tree.
     var read: (@Sendable (UInt64, Int, CallContext, @escaping Completion<ReadBuffers, Errno>) -> Void)?
+    /// Whether files are opened past the page cache.
+    var directIO = false
     /// Seconds the kernel may believe names and attributes.
     var lifetime = 60.0
     /// Whether a name that is not there is answered with a negative entry, and not with ENOENT.

@@ -55,8 +55,13 @@ final class TestMount: Sendable {
 }
 
 /// Runs `body` on a mount and always unmounts. A body that takes longer than the deadline has its calls broken off.
+func withMount(_ filesystem: FakeFilesystem, _ body: (TestMount) throws -> Void) throws {
+  try withMount(filesystem, adjusting: { _ in }, body)
+}
+
+/// With other options than the defaults.
 func withMount(
-  _ filesystem: FakeFilesystem, seconds: Int = 30, _ adjust: (inout MountOptions) -> Void = { _ in },
+  _ filesystem: FakeFilesystem, seconds: Int = 30, adjusting adjust: (inout MountOptions) -> Void,
   _ body: (TestMount) throws -> Void
 ) throws {
   let mount = try TestMount(filesystem, adjust)

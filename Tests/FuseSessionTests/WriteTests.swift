@@ -1,0 +1,38 @@
+import Filesystem
+import Glibc
+import SystemPackage
+import Testing
+
+@testable import FuseSession
+
+@Suite(.serialized) struct WriteTests {
+  @Test func aMebibyteArrivesInOnePiece() throws {
+    let filesystem = FakeFilesystem()
+    let bytes = (0..<(3 << 20)).map { UInt8(truncatingIfNeeded: $0 &* 7 >> 5) }
+    try withMount(filesystem) { (mount) throws in
+      let file = try openFile(mount.at("file"), O_CREAT | O_WRONLY)
+      try file.closeAfter {
+        for start in stride(from: 0, to: bytes.count, by: 1 << 20) {
+          _ = try file.writeAll(bytes[start..<start + (1 << 20)])
+        }
+      }
+      #expect(filesystem.counts.writes == [1 << 20, 1 << 20, 1 << 20])
+      #expect(try readBytes(mount.at("file")) == bytes)
+    }
+  }
+
+  @Test func unevenPiecesArriveWhereTheyBelong() throws {
+    let filesystem = FakeFilesystem()
+    try withMount(filesystem) { (mount) throws in
+      let file = try openFile(mount.at("file"), O_CREAT | O_RDWR)
+      var expected = [UInt8](repeating: 0, count: 300_000)
+      for (index, offset) in [299_999, 0, 4095, 4097, 131_071, 100].enumerated() {
+        let piece = [UInt8](repeating: UInt8(index + 1), count: min(70_001, 300_000 - offset))
+        _ = try file.writeAll(toAbsoluteOffset: Int64(offset), piece)
+        expected.replaceSubrange(offset..<offset + piece.count, with: piece)
+      }
+      try file.close()
+      #expect(try readBytes(mount.at("file")) == expected)
+    }
+  }
+}

@@ -1,0 +1,146 @@
+"""Fixtures: servers, buckets and mounts, and the promise that a test leaves nothing behind."""
+
+from pathlib import Path
+
+import pytest
+
+from support.commands import run
+from support.limits import time_limit
+from support.mounts import ForegroundMount, Mount, Waysfs
+from support.processes import daemons, kill_all, mount_points
+from support.servers import Bucket, Server
+
+DEFAULT_TIME_LIMIT = 60
+SERVERS = ["seaweedfs", "moto", "rclone"]
+MOUNTS = pytest.StashKey[list]()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", f"time_limit(seconds): how long the test may take; {DEFAULT_TIME_LIMIT} else")
+
+
+@pytest.fixture(scope="session")
+def session_directory(tmp_path_factory):
+    """Everything that is mounted lies below it."""
+    return tmp_path_factory.getbasetemp().resolve()
+
+
+@pytest.fixture(scope="session")
+def waysfs(session_directory):
+    return Waysfs(session_directory / "home")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left(session_directory, waysfs):
+    """At the end of the run nothing is mounted and no process of a mount lives."""
+    assert Path("/dev/fuse").exists(), "/dev/fuse is missing, and these tests mount"
+    yield
+    points = mount_points(session_directory)
+    for point in points:
+        run("umount", "-l", point, check=False)
+    processes = kill_all(waysfs.binary, session_directory)
+    assert not points, f"left mounted: {points}"
+    assert not processes, f"left running: {processes}"
+
+
+# MARK: Servers and buckets
+
+
+@pytest.fixture(scope="session")
+def clients():
+    """One boto3 client for each server; making one is slow."""
+    return {}
+
+
+@pytest.fixture
+def new_bucket(clients):
+    """Makes buckets that go with the test: `new_bucket("moto")`."""
+    made = []
+
+    def make(server="seaweedfs"):
+        server = Server.named(server)
+        if server.name not in clients:
+            clients[server.name] = server.client()
+        made.append(Bucket(server, clients[server.name]))
+        return made[-1]
+
+    yield make
+    for bucket in made:
+        bucket.remove()
+
+
+@pytest.fixture
+def bucket(new_bucket):
+    """A bucket on SeaweedFS, the server most tests use."""
+    return new_bucket()
+
+
+# MARK: Mounts
+
+
+@pytest.fixture
+def mount(request, waysfs, tmp_path):
+    """Mounts buckets: `mount(bucket, "--read-only", prefix="docs")` returns a `Mount`.
+
+    `start=False` leaves the start to the test; `endpoint` is for a server that the test brings along.
+    """
+    mounts = request.node.stash.setdefault(MOUNTS, [])
+
+    def make(bucket, *options, prefix=None, endpoint=None, foreground=False, start=True, cache=None, point=None):
+        name = bucket if isinstance(bucket, str) else bucket.name
+        source = name if prefix is None else f"{name}:{prefix}"
+        directory = tmp_path / f"waysfs{len(mounts) or ''}"
+        directory.mkdir()
+        kind = ForegroundMount if foreground else Mount
+        made = kind(waysfs, source, endpoint or bucket.server.endpoint, directory, options, point)
+        if cache is not None:
+            made.options[made.options.index("--cache-dir") + 1] = str(cache)
+            made.cache = cache
+        mounts.append(made)
+        return made.start() if start else made
+
+    yield make
+    problems = [problem for made in reversed(mounts) for problem in made.take_away()]
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def mounted(bucket, mount):
+    """The directory of a mount of `bucket`."""
+    return mount(bucket).path
+
+
+@pytest.fixture
+def local(tmp_path):
+    """A directory on a local disk, to compare with."""
+    path = tmp_path / "local"
+    path.mkdir()
+    return path
+
+
+# MARK: Limits and reports
+
+
+def _limited(item, seconds):
+    waysfs, directory = item.funcargs.get("waysfs"), item.funcargs.get("session_directory")
+    if waysfs is None or directory is None:
+        request = item._request
+        waysfs, directory = request.getfixturevalue("waysfs"), request.getfixturevalue("session_directory")
+    return time_limit(seconds, waysfs.binary, directory)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    marker = item.get_closest_marker("time_limit")
+    with _limited(item, marker.args[0] if marker else DEFAULT_TIME_LIMIT):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows what its mounts logged."""
+    report = yield
+    if report.failed:
+        for made in item.stash.get(MOUNTS, []):
+            report.sections.append((f"log of the mount of {made.source}", made.log_text()[-8000:]))
+    return report

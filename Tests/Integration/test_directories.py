@@ -1,0 +1,193 @@
+"""Directories: made, listed, renamed and removed."""
+
+import os
+
+import pytest
+from support.errors import fails, outcome
+from support.trees import assert_same_trees, make_tree, snapshot
+
+
+def test_an_empty_directory_lasts(bucket, mount):
+    mounted = mount(bucket)
+    (mounted.path / "empty").mkdir()
+    assert bucket.keys() == ["empty/"]
+    mounted.restart()
+    assert os.listdir(mounted.path) == ["empty"]
+    assert os.listdir(mounted.path / "empty") == []
+
+
+@pytest.mark.parametrize("server", ["seaweedfs", "moto"])
+def test_a_directory_outlives_its_last_file(server, new_bucket, mount):
+    """Made by another client it is only a common prefix, which would vanish with the object."""
+    bucket = new_bucket(server)
+    bucket.put("prefix/one", b"x")
+    bucket.put("other/one", b"x")
+    mounted = mount(bucket)
+    (mounted.path / "prefix" / "one").unlink()
+    os.rename(mounted.path / "other" / "one", mounted.path / "one")
+    assert os.listdir(mounted.path / "prefix") == []
+    mounted.restart()
+    assert sorted(os.listdir(mounted.path)) == ["one", "other", "prefix"]
+    (mounted.path / "prefix").rmdir()
+    mounted.restart()
+    assert sorted(os.listdir(mounted.path)) == ["one", "other"]
+
+
+def test_mkdir_on_what_exists(mounted):
+    (mounted / "directory").mkdir()
+    (mounted / "file").write_text("x")
+    with fails("EEXIST"):
+        os.mkdir(mounted / "directory")
+    with fails("EEXIST"):
+        os.mkdir(mounted / "file")
+    with fails("ENOTDIR"):
+        os.mkdir(mounted / "file" / "below")
+    with fails("ENOENT"):
+        os.mkdir(mounted / "absent" / "below")
+
+
+def test_rmdir(bucket, mounted):
+    (mounted / "full").mkdir()
+    (mounted / "full" / "file").write_text("x")
+    bucket.put("prefix/file", b"x")
+    with fails("ENOTEMPTY"):
+        os.rmdir(mounted / "full")
+    with fails("ENOTEMPTY"):
+        os.rmdir(mounted / "prefix")
+    with fails("ENOTDIR"):
+        os.rmdir(mounted / "full" / "file")
+    with fails("ENOENT"):
+        os.rmdir(mounted / "absent")
+    with fails("EISDIR"):
+        os.unlink(mounted / "full")
+    assert bucket.get("full/file") == b"x"
+    (mounted / "full" / "file").unlink()
+    (mounted / "full").rmdir()
+    assert bucket.head("full/") is None
+
+
+def test_rmdir_while_a_file_in_it_is_being_written(mounted):
+    (mounted / "full").mkdir()
+    with open(mounted / "full" / "file", "wb") as file:
+        file.write(b"not in the bucket yet")
+        with fails("ENOTEMPTY"):
+            os.rmdir(mounted / "full")
+    assert os.listdir(mounted / "full") == ["file"]
+
+
+def test_rename_of_a_tree(bucket, mount, local):
+    mounted = mount(bucket)
+    for directory in (mounted.path, local):
+        for number in range(200):
+            path = directory / "old" / f"d{number % 7}" / f"file {number}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"content {number}")
+        (directory / "old" / "empty").mkdir()
+        (directory / "into").mkdir()
+        os.rename(directory / "old", directory / "into" / "new")
+    assert_same_trees(mounted.path, local)
+    assert bucket.keys("old") == []
+    assert bucket.get("into/new/d3/file 10") == b"content 10"
+    mounted.restart()
+    assert_same_trees(mounted.path, local)
+
+
+def test_rename_keeps_attributes_of_all_below(bucket, mount, local):
+    mounted = mount(bucket)
+    make_tree(mounted.path / "tree", files=20)
+    make_tree(local / "tree", files=20)
+    for directory in (mounted.path, local):
+        os.rename(directory / "tree", directory / "renamed")
+    mounted.restart()
+    assert_same_trees(mounted.path, local, times=True, owners=True)
+
+
+def test_rename_of_a_directory_made_by_another_client(bucket, mounted):
+    for number in range(5):
+        bucket.put(f"prefix/sub/{number}", str(number).encode())
+    os.rename(mounted / "prefix", mounted / "moved")
+    assert sorted(os.listdir(mounted / "moved" / "sub")) == ["0", "1", "2", "3", "4"]
+    assert bucket.keys("prefix/") == []
+    assert bucket.get("moved/sub/3") == b"3"
+
+
+def test_rename_of_a_directory_with_open_files(bucket, mounted):
+    (mounted / "old").mkdir()
+    (mounted / "old" / "read").write_bytes(b"r" * 100_000)
+    with open(mounted / "old" / "read", "rb", buffering=0) as reader, open(mounted / "old" / "write", "wb") as writer:
+        writer.write(b"before, ")
+        writer.flush()
+        assert reader.read(10) == b"r" * 10
+        os.rename(mounted / "old", mounted / "new")
+        writer.write(b"after")
+        assert reader.read() == b"r" * 99_990
+    assert bucket.get("new/write") == b"before, after"
+    assert bucket.keys("old") == []
+
+
+def test_rename_onto_directories(mounted, local):
+    """Each refused or done as on a local disk."""
+    outcomes = []
+    for directory in (mounted, local):
+        for name in ("full", "empty", "source"):
+            (directory / name).mkdir()
+        (directory / "full" / "file").write_text("x")
+        (directory / "source" / "file").write_text("source")
+        (directory / "plain").write_text("x")
+        results = []
+        for source, target in [
+            ("source", "full"),
+            ("source", "plain"),
+            ("plain", "source"),
+            ("source", "source/below"),
+            ("source", "absent/below"),
+            ("absent", "new"),
+            ("source", "source"),
+            ("source", "empty"),
+        ]:
+            results.append(outcome(os.rename, directory / source, directory / target))
+        outcomes.append(results)
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][0] == "ENOTEMPTY" and outcomes[0][-1] == "done"
+    assert_same_trees(mounted, local)
+
+
+def test_listing_of_many_entries(bucket, mount):
+    """More than one page of a listing, by another client and in the mount's own view."""
+    mounted = mount(bucket)
+    (mounted.path / "many").mkdir()
+    names = {f"entry {number:05}" for number in range(1300)}
+    for name in names:
+        bucket.put(f"many/{name}", b"")
+    mounted.restart()
+    listed = os.listdir(mounted.path / "many")
+    assert len(listed) == len(names) and set(listed) == names
+    with os.scandir(mounted.path / "many") as entries:
+        assert all(entry.is_file() and entry.stat().st_size == 0 for entry in entries)
+
+
+def test_seekdir_and_rewind(mounted):
+    """A program that reads a directory a second time through the same stream sees all of it."""
+    for number in range(20):
+        (mounted / f"f{number}").touch()
+    descriptor = os.open(mounted, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        first = sorted(os.listdir(descriptor))
+        (mounted / "later").touch()
+        second = sorted(os.listdir(descriptor))
+    finally:
+        os.close(descriptor)
+    assert len(first) == 20 and second == sorted([*first, "later"])
+
+
+def test_removal_while_listing(mounted, local):
+    """rm -r reads and deletes by turns; nothing may be left over."""
+    make_tree(mounted / "tree", files=40)
+    for directory, names, files in os.walk(mounted / "tree", topdown=False):
+        for name in files:
+            os.unlink(os.path.join(directory, name))
+        for name in names:
+            path = os.path.join(directory, name)
+            os.unlink(path) if os.path.islink(path) else os.rmdir(path)
+    os.rmdir(mounted / "tree")
+    assert snapshot(mounted) == snapshot(local) == {}

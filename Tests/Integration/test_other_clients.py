@@ -1,0 +1,180 @@
+"""What other clients do appears within the metadata lifetime; what a mount does is there when the call returns."""
+
+import errno
+import os
+import random
+import threading
+
+import pytest
+from support.commands import eventually
+
+# Long against a round trip, short for a test. The kernel and the filesystem keep an answer for one lifetime together;
+# twice that, and some for a busy machine, is how long these tests wait.
+LIFETIME = ("--metadata-ttl", "1")
+
+
+@pytest.fixture
+def path(bucket, mount):
+    return mount(bucket, *LIFETIME).path
+
+
+def test_a_new_object_appears(bucket, path):
+    assert os.listdir(path) == []
+    assert not (path / "new").exists()
+    bucket.put("new", b"hello")
+    eventually(lambda: (path / "new").exists(), "stat sees it", 5)
+    eventually(lambda: os.listdir(path) == ["new"], "the listing shows it", 5)
+    assert (path / "new").read_bytes() == b"hello"
+
+
+def test_a_new_object_in_a_new_directory_appears(bucket, path):
+    assert not (path / "a").exists()
+    bucket.put("a/b/c", b"deep")
+    eventually(lambda: (path / "a" / "b" / "c").exists(), "stat sees it", 5)
+    assert os.listdir(path / "a") == ["b"]
+    assert (path / "a" / "b" / "c").read_bytes() == b"deep"
+
+
+@pytest.mark.parametrize("change", [b"longer than before", b"shrt", b"equal"], ids=["longer", "shorter", "same size"])
+def test_a_changed_object_appears(change, bucket, path):
+    bucket.put("file", b"first")
+    assert (path / "file").read_bytes() == b"first"
+    before = os.stat(path / "file")
+    bucket.put("file", change)
+    eventually(lambda: (path / "file").read_bytes() == change, "the new bytes are read", 5)
+    after = os.stat(path / "file")
+    assert after.st_size == len(change)
+    assert after.st_mtime_ns >= before.st_mtime_ns
+
+
+def test_a_removed_object_disappears(bucket, path):
+    bucket.put("file", b"x")
+    bucket.put("other", b"x")
+    assert (path / "file").exists()
+    assert sorted(os.listdir(path)) == ["file", "other"]
+    bucket.delete("file")
+    eventually(lambda: not (path / "file").exists(), "stat does not see it any more", 5)
+    eventually(lambda: os.listdir(path) == ["other"], "the listing does not show it any more", 5)
+    with pytest.raises(FileNotFoundError):
+        (path / "file").read_bytes()
+
+
+def test_a_file_that_becomes_a_directory(bucket, path):
+    bucket.put("name", b"file")
+    assert (path / "name").is_file()
+    bucket.delete("name")
+    bucket.put("name/below", b"x")
+    eventually(lambda: (path / "name").is_dir(), "it is a directory", 5)
+    assert os.listdir(path / "name") == ["below"]
+
+
+def test_an_open_file_stays_one_version(bucket, path):
+    """Never a mixture of two versions: bytes of the opened one, or ESTALE."""
+    size = 9 << 20
+    bucket.put("file", b"1" * size)
+    with open(path / "file", "rb", buffering=0) as file:
+        assert file.read(4096) == b"1" * 4096
+        bucket.put("file", b"2" * size)
+        eventually(lambda: (path / "file").read_bytes()[:1] == b"2", "a new open sees the new version", 5)
+        try:
+            rest = file.read(size)
+        except OSError:
+            rest = b""
+        assert set(rest) <= {ord("1")}
+
+
+def test_own_work_is_seen_at_once(bucket, path):
+    """Within the lifetime of everything the mount has learnt before."""
+    assert os.listdir(path) == [] and not (path / "d").exists()
+    (path / "d").mkdir()
+    assert bucket.keys() == ["d/"]
+    (path / "d" / "file").write_bytes(b"one")
+    assert bucket.get("d/file") == b"one" and os.listdir(path / "d") == ["file"]
+    with open(path / "d" / "file", "ab") as file:
+        file.write(b" two")
+    assert bucket.get("d/file") == b"one two" and os.stat(path / "d" / "file").st_size == 7
+    os.rename(path / "d" / "file", path / "moved")
+    assert bucket.head("d/file") is None and bucket.get("moved") == b"one two"
+    assert os.listdir(path / "d") == [] and sorted(os.listdir(path)) == ["d", "moved"]
+    os.unlink(path / "moved")
+    assert bucket.head("moved") is None and os.listdir(path) == ["d"]
+    os.rmdir(path / "d")
+    assert bucket.keys() == [] and os.listdir(path) == []
+
+
+def test_nothing_is_visible_before_close(bucket, path):
+    with open(path / "file", "wb", buffering=0) as file:
+        file.write(b"half")
+        assert bucket.head("file") is None
+        assert os.stat(path / "file").st_size == 4
+        assert os.listdir(path) == ["file"]
+        file.write(b" and half")
+    assert bucket.get("file") == b"half and half"
+
+
+def test_fsync_makes_it_visible(bucket, path):
+    with open(path / "file", "wb", buffering=0) as file:
+        file.write(b"first")
+        os.fsync(file.fileno())
+        assert bucket.get("file") == b"first"
+        file.write(b" second")
+        assert bucket.get("file") == b"first"
+    assert bucket.get("file") == b"first second"
+
+
+def test_a_large_file_is_never_visible_in_part(bucket, path):
+    """Its first parts leave while it is written; the object comes to be at the close."""
+    piece = os.urandom(1 << 20)
+    with open(path / "file", "wb", buffering=0) as file:
+        for _ in range(30):
+            file.write(piece)
+        assert bucket.head("file") is None
+    assert bucket.get("file") == piece * 30
+    assert bucket.uploads() == []
+
+
+@pytest.mark.parametrize("lifetime", ["0", "50ms"])
+def test_a_reader_never_sees_a_mixture_of_versions(lifetime, bucket, mount):
+    """Neither the bytes of two, nor the bytes of one with the length of another."""
+    path = mount(bucket, "--metadata-ttl", lifetime).path
+    random_source = random.Random(7)
+    versions = [bytes([number]) * random_source.choice([1, 1000, 5000, 100_000]) for number in range(200)]
+    bucket.put("file", versions[0])
+    done = threading.Event()
+
+    def change():
+        for version in versions:
+            bucket.put("file", version)
+        done.set()
+
+    writer = threading.Thread(target=change)
+    writer.start()
+    reads = 0
+    try:
+        while not done.is_set():
+            try:
+                content = (path / "file").read_bytes()
+            except OSError as error:
+                # Changed between open and read: said, not hidden.
+                assert error.errno == errno.ESTALE
+                continue
+            assert content in versions, f"{len(content)} bytes of {set(content)}"
+            reads += 1
+    finally:
+        writer.join()
+    assert reads > 20
+    eventually(lambda: (path / "file").read_bytes() == versions[-1], "the last version is read", 5)
+
+
+def test_a_file_changed_by_somebody_else_can_be_read_again_at_once(bucket, mount):
+    """A long lifetime may show old bytes, but an error must not last as long."""
+    path = mount(bucket, "--metadata-ttl", "1h").path
+    bucket.put("file", b"1" * 3_000_000)
+    assert os.stat(path / "file").st_size == 3_000_000
+    bucket.put("file", b"2" * 3_000_000)
+    try:
+        content = (path / "file").read_bytes()
+    except OSError as error:
+        assert error.errno == errno.ESTALE
+        content = (path / "file").read_bytes()
+    assert content in (b"1" * 3_000_000, b"2" * 3_000_000)

@@ -1,0 +1,54 @@
+"""Bytes that can be made again at any time, so that what was read or stored can be compared with what it should be."""
+
+import random
+
+BLOCK = 1 << 20
+
+
+class Content:
+    """The bytes of one file: a window that moves over a pool of random bytes, so that no two blocks, nor equal
+    ranges of two blocks, are alike below 16,000 blocks."""
+
+    _POOL = 32 << 20
+    _STEP = 2089
+
+    def __init__(self, size, seed=0):
+        self.size = size
+        self._pool = memoryview(random.Random(seed).randbytes(self._POOL + BLOCK))
+
+    def read(self, offset, length):
+        """Up to `length` bytes at `offset`, as a view when they lie in one block."""
+        length = max(0, min(length, self.size - offset))
+        index, skip = divmod(offset, BLOCK)
+        if skip + length <= BLOCK:
+            start = index * self._STEP % self._POOL + skip
+            return self._pool[start : start + length]
+        first = self.read(offset, BLOCK - skip)
+        return b"".join([first, self.read(offset + len(first), length - len(first))])
+
+    def blocks(self):
+        for offset in range(0, self.size, BLOCK):
+            yield self.read(offset, BLOCK)
+
+
+class Wrong(Exception):
+    """A system delivered or stored something else than it was given."""
+
+
+def compare(stream, content, what):
+    """Reads `stream` to its end and compares it with `content`.
+
+    stream: has readinto(), and may answer with less than asked for.
+    """
+    buffer = memoryview(bytearray(BLOCK))
+    for number, expected in enumerate(content.blocks()):
+        filled = 0
+        while filled < len(expected):
+            count = stream.readinto(buffer[filled : len(expected)])
+            if not count:
+                raise Wrong(f"{what}: ends after {number * BLOCK + filled} of {content.size} bytes")
+            filled += count
+        if buffer[:filled] != expected:
+            raise Wrong(f"{what}: wrong bytes in the MiB at {number * BLOCK}")
+    if stream.readinto(buffer[:1]):
+        raise Wrong(f"{what}: longer than {content.size} bytes")

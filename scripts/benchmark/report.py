@@ -1,0 +1,84 @@
+"""The table, and the same in JSON."""
+
+import dataclasses
+import json
+import os
+import platform
+import statistics
+
+MIB = 1 << 20
+
+
+def medians(samples):
+    """Median wall and CPU seconds and the highest memory, of the samples of one system in one row."""
+
+    def over(name, function):
+        values = [value for value in (getattr(sample, name) for sample in samples) if value is not None]
+        return function(values) if values else None
+
+    return over("wall", statistics.median), over("cpu", statistics.median), over("peak", max)
+
+
+def ratio(row):
+    """What waysfs needs over what the better of the others needs: time, or memory where no time is taken."""
+    numbers = {system: medians(samples) for system, samples in row.items() if samples}
+    ours = numbers.pop("waysfs", None)
+    if ours is None or not numbers:
+        return None
+    column = 0 if ours[0] is not None else 2
+    best = min(numbers.values(), key=lambda columns: columns[column])
+    return ours[column] / best[column]
+
+
+def table(titles, results, systems):
+    """The lines of the table.
+
+    results: row name, then system name, to the list of samples.
+    """
+    width = max(len(title) for title in titles.values()) + 2
+    lines = [" " * width + "".join(f"{system:^24}" for system in systems) + "waysfs /".rjust(12)]
+    lines.append(" " * width + f"{'wall s':>8}{'CPU s':>8}{'MiB':>6}  " * len(systems) + "better peer".rjust(12))
+    for name, title in titles.items():
+        cells = [_cells(medians(results[name].get(system, []))) for system in systems]
+        times = ratio(results[name])
+        lines.append(title.ljust(width) + "".join(cells) + ("-" if times is None else f"{times:.2f}").rjust(12))
+    return lines
+
+
+def _cells(columns):
+    wall, cpu, peak = columns
+    texts = (
+        "-" if wall is None else f"{wall:.2f}",
+        "-" if cpu is None else f"{cpu:.2f}",
+        "-" if peak is None else f"{peak / MIB:.0f}",
+    )
+    return "{:>8}{:>8}{:>6}  ".format(*texts)
+
+
+def machine():
+    """What the numbers depend on."""
+    with open("/proc/meminfo") as file:
+        memory = int(file.readline().split()[1]) * 1024
+    return {"cores": os.cpu_count(), "memory": memory, "kernel": platform.release(), "machine": platform.machine()}
+
+
+def write_json(path, options, titles, results):
+    document = {
+        "machine": machine(),
+        "options": options,
+        "rows": [
+            {
+                "name": name,
+                "title": title.strip(),
+                "ratio": ratio(results[name]),
+                "samples": {
+                    system: [dataclasses.asdict(sample) for sample in samples]
+                    for system, samples in results[name].items()
+                },
+            }
+            for name, title in titles.items()
+        ],
+    }
+    with open(path, "w") as file:
+        json.dump(document, file, indent=2)
+        file.write("\n")
