@@ -50,6 +50,8 @@ final class EventLoop {
       reportFinished()
       runTimers()
       sweep()
+      // What has ended made room; libcurl does not sleep while it has a transfer that was just added.
+      admit()
       wait()
     }
     finish()
