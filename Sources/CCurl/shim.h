@@ -13,7 +13,6 @@
 #include <stdint.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 
 // CURLOPT_PREREQFUNCTION is from 7.80, CURLOPT_PROTOCOLS_STR from 7.85, CURLOPT_QUICK_EXIT from 7.87.
 #if LIBCURL_VERSION_NUM < 0x075700
@@ -108,6 +107,3 @@ static inline CURL *ccurl_next_finished(CURLM *multi, CURLcode *result) {
   }
   return NULL;
 }
-
-// Names the calling thread; the kernel keeps 15 bytes. (pthread_setname_np is hidden from Swift's Glibc.)
-static inline void ccurl_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
