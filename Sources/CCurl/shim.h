@@ -8,6 +8,7 @@
 #define CURL_DISABLE_TYPECHECK 1
 
 #include <curl/curl.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stddef.h>
@@ -117,3 +118,7 @@ static inline CURL *ccurl_next_finished(CURLM *multi, CURLcode *result) {
 
 // Names the calling thread; the kernel keeps 15 bytes. (pthread_setname_np is hidden from Swift's Glibc.)
 static inline void ccurl_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
+
+// Gives freed memory back to the system. glibc keeps what large buffers leave behind in its heap (measured: 23 MB after
+// 64 parallel transfers).
+static inline void ccurl_release_freed_memory(void) { malloc_trim(0); }
