@@ -164,6 +164,7 @@ final class EventLoop {
     if let trimTime, trimTime <= now {
       self.trimTime = nil
       idleHandles.removeAll()
+      ccurl_release_freed_memory()
     }
   }
 

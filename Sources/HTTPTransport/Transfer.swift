@@ -109,7 +109,8 @@ final class Transfer: @unchecked Sendable {
     self.sink = sink
     if case .collect(let limit) = sink, case .length(let length) = framing {
       guard length <= UInt64(max(0, limit)) else { return refuseLargeBody(limit) }
-      body.reserveCapacity(Int(length))
+      // Not more on the word of a server.
+      body.reserveCapacity(min(Int(length), 16 << 20))
     }
     return true
   }

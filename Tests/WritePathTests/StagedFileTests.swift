@@ -138,7 +138,9 @@ import Testing
     model[0] = 9
     _ = try bench.upload(file)
     #expect(isSame(bench.stored, model))
-    #expect(bench.store.count(.uploadPart) == 3)
+    // The part that was changed may have left before the server refused; then it is sent again, in a new upload.
+    #expect((3...4).contains(bench.store.count(.uploadPart)))
+    #expect(bench.memory.uploadCount == 0)
   }
 
   @Test func aBaseThatWasChangedByOthersIsNoticed() throws {
