@@ -137,6 +137,8 @@ extension Filesystem {
     _ view: NodeView, _ path: String, _ changes: AttributeChanges, _ cancellation: Cancellation?
   ) throws(ObjectStoreError) {
     guard !markerKey(path).string.isEmpty else {
+      // cp -p, tar and rsync set what is so already.
+      guard !changes.isMet(by: view.attributes) else { return }
       throw ObjectStoreError(
         .unsupported, "the root of a bucket has no object that could keep attributes", bucket: store.bucket)
     }
@@ -175,6 +177,12 @@ extension Filesystem {
 extension AttributeChanges {
   /// Whether something other than the length changes.
   var changesPosix: Bool { mode != nil || uid != nil || gid != nil || accessed != nil || modified != nil }
+
+  /// Whether it asks for nothing but the mode and owner that are there already.
+  func isMet(by attributes: FileAttributes) -> Bool {
+    accessed == nil && modified == nil && (mode ?? attributes.mode) & 0o7777 == attributes.mode & 0o7777
+      && (uid ?? attributes.uid) == attributes.uid && (gid ?? attributes.gid) == attributes.gid
+  }
 }
 
 extension PosixAttributes {

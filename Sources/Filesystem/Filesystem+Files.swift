@@ -18,6 +18,11 @@ extension Filesystem {
     }
     if !view.isFresh, !view.isLocal {
       guard try refresh(view, path, context.cancellation) else { throw .noSuchFileOrDirectory }
+      // The kernel may believe the length of the version before for a moment longer than we do (it counts in ticks), and
+      // would cut this one to it. ESTALE makes it look the name up and open it once more.
+      guard tree.view(inode)?.version?.etag == view.version?.etag || configuration.metadataLifetime <= 0 else {
+        throw .staleNFSFileHandle
+      }
     }
     guard let opened = tree.open(inode) else { throw .staleNFSFileHandle }
     opened.outdated.map(discard)
@@ -132,10 +137,15 @@ extension Filesystem {
       switch result {
       case .success(let slices): completion(.success(ReadBuffers(slices.buffers)))
       case .failure(let error):
-        // 404 under an open handle: the version is gone, not the file the program holds.
-        let stale = error.code == .notFound
         let errno = self.log.report("read", error)
-        completion(.failure(stale ? .staleNFSFileHandle : errno))
+        guard error.code == .notFound || error.code == .preconditionFailed else {
+          return completion(.failure(errno))
+        }
+        // The version is gone. Whoever opens the file again must get the one that is there now, however long what is
+        // known here would be believed.
+        self.tree.distrust(file.inode)
+        self.kernelCache?.invalidate(file.inode)
+        completion(.failure(.staleNFSFileHandle))
       }
     }
   }

@@ -106,6 +106,15 @@ extension Tree {
     }
   }
 
+  /// The version known of a file is not in the bucket any more: the bucket is asked next time.
+  func distrust(_ id: InodeID) {
+    withState { state in
+      guard let node = state.nodes[id] else { return }
+      node.freshUntil = 0
+      node.parent.flatMap { state.nodes[$0] }?.listing = nil
+    }
+  }
+
   private func note(_ node: Node, in directory: Node, _ now: UInt64) {
     directory.touch(node.name, at: now)
     if let listed = Self.listed(node) { directory.listing?.entries[node.name] = listed }

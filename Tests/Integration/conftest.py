@@ -8,6 +8,7 @@ from support.commands import run
 from support.limits import time_limit
 from support.mounts import ForegroundMount, Mount, Waysfs
 from support.processes import daemons, kill_all, mount_points
+from support.proxy import Proxy
 from support.servers import Bucket, Server
 
 DEFAULT_TIME_LIMIT = 60
@@ -75,11 +76,27 @@ def bucket(new_bucket):
     return new_bucket()
 
 
+@pytest.fixture
+def proxy():
+    """A server that follows a script: `proxy(bucket.server)` forwards to a real one, `proxy()` only does the script."""
+    made = []
+
+    def make(server=None):
+        made.append(Proxy(server and server.endpoint))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+    errors = [error for one in made for error in one.errors]
+    assert not errors, f"in the script of a server: {errors}"
+
+
 # MARK: Mounts
 
 
 @pytest.fixture
-def mount(request, waysfs, tmp_path):
+def mount(request, waysfs, tmp_path, proxy):
     """Mounts buckets: `mount(bucket, "--read-only", prefix="docs")` returns a `Mount`.
 
     `start=False` leaves the start to the test; `endpoint` is for a server that the test brings along.

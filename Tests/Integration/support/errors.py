@@ -23,3 +23,12 @@ def outcome(call, *arguments):
         return "done"
     except OSError as error:
         return errno.errorcode[error.errno]
+
+
+def read(path):
+    """The bytes of a file; None when it was changed between open and read, which is said (ESTALE) and not hidden."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        assert error.errno == errno.ESTALE, error
+        return None
