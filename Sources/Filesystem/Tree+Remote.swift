@@ -32,7 +32,9 @@ extension Tree {
         return .answer(absentEntry(until: until, now: now))
       }
       guard let listed else { return .ask(path: NameRules.path(name, in: path), hint: nil) }
-      if let hint = listed.entries[name] { return .ask(path: NameRules.path(name, in: path), hint: hint.isDirectory ? .directory : .object) }
+      if let hint = listed.entries[name] {
+        return .ask(path: NameRules.path(name, in: path), hint: hint.isDirectory ? .directory : .object)
+      }
       if state.child(name, of: parent) == nil { return .answer(absentEntry(until: listed.freshUntil, now: now)) }
       return .ask(path: NameRules.path(name, in: path), hint: nil)
     }
