@@ -58,9 +58,7 @@ import Testing
     try file.write(more, at: model.count)
     model += more
     // What the write has handed to the workers is through before the completion goes on.
-    let others = (0..<4).map { _ in Semaphore() }
-    for done in others { bench.workers.submit { done.signal() } }
-    for done in others { done.wait() }
+    bench.workers.shutdown()
     gate.open()
     #expect(throws: Never.self) { try answer.wait().get() }
     uploader?.join()
@@ -71,7 +69,7 @@ import Testing
     #expect(bench.memory.uploadCount == 0)
   }
 
-  /// A write that is half-way into the staging file belongs to no version; here it fails when it is let go on.
+  /// One PUT is made from memory: a file that has become large must not come there.
   @Test func aSmallFileThatGrowsBeforeItIsReadGoesInParts() throws {
     let bench = try Workbench()
     let base = try bench.object(bytes(1000, seed: 1))
