@@ -15,6 +15,8 @@
  */
 
 #define PAGE 4096
+/* Enough for one busy client: more come when all are busy at once. */
+#define FIRST_WORKERS 4
 /* What precedes the data of a write. */
 #define WRITE_HEADER (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
 
@@ -193,9 +195,11 @@ static void add_worker(struct waysfs_session *session) {
 }
 
 int waysfs_session_start(struct waysfs_session *session) {
-  uint32_t count = session->idle_workers < session->max_workers ? session->idle_workers : session->max_workers;
-  for (uint32_t i = 0; i < count; i++) {
+  for (uint32_t i = 0; i < FIRST_WORKERS && i < session->max_workers; i++) {
     add_worker(session);
+  }
+  if (session->stopping) {
+    return -ECANCELED;
   }
   return waysfs_session_workers(session) > 0 ? 0 : -EAGAIN;
 }

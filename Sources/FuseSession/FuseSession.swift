@@ -1,6 +1,7 @@
 import Basics
 import CFuse
 public import Filesystem
+import Glibc
 public import Logging
 import Synchronization
 import SystemPackage
@@ -52,6 +53,7 @@ public final class FuseSession: Sendable {
       throw FuseSessionError(.mountFailed, "cannot mount on \(path): \(mounted.message)")
     }
     guard let entry = (try? MountTable.current())?.top(at: path) else {
+      umount2(path, Int32(MNT_DETACH))
       throw FuseSessionError(.mountFailed, "cannot mount on \(path): it does not appear in the mount table")
     }
     state.withLock { $0 = .mounted(entry) }
@@ -59,7 +61,8 @@ public final class FuseSession: Sendable {
 
   /// Serves the mount until it is unmounted or `stop` is called.
   ///
-  /// Reads that were begun may still be answered after this returned.
+  /// Reads that were begun may still be answered after this returned. The kernel drops what it has not sent yet when it
+  /// unmounts: every close was flushed, but some handles may not have been released, and inodes not forgotten.
   /// - Parameter onReady: called on this thread as soon as the mount answers.
   public func run(onReady: () -> Void = {}) throws(FuseSessionError) {
     let entry = state.withLock { state -> MountTableEntry? in
@@ -78,12 +81,15 @@ public final class FuseSession: Sendable {
     }
     raiseReadAhead(of: entry, toKiB: options.maxReadAheadKiB, log)
     let started = waysfs_session_start(connection.raw)
+    if started == 0 {
+      invalidator.start()
+      onReady()
+    }
+    let ended = waysfs_session_wait(connection.raw)
+    if started == -Errno.canceled.rawValue { return }
     guard started == 0 else {
       throw FuseSessionError(.connectionFailed, "cannot start threads", cause: Errno(rawValue: -started))
     }
-    invalidator.start()
-    onReady()
-    let ended = waysfs_session_wait(connection.raw)
     guard ended == 0 else {
       throw FuseSessionError(.connectionFailed, "the FUSE device failed", cause: Errno(rawValue: -ended))
     }

@@ -128,7 +128,18 @@ import Testing
     try session.run { Issue.record("it must not become ready") }
   }
 
-  @Test func descriptorsAndMemoryAreGivenBack() throws {
+  @Test func aSessionThatIsStoppedBeforeItRunsEndsAtOnce() throws {
+    let path = try makeTemporaryDirectory()
+    defer { rmdir(path) }
+    let session = try FuseSession(
+      options: MountOptions(mountpoint: path, source: "x"), operations: FakeFilesystem(), log: quietLog)
+    session.stop()
+    try session.mount()
+    try session.run { Issue.record("it must not become ready") }
+    #expect(try MountTable.current().top(at: path) == nil)
+  }
+
+  @Test func descriptorsAreGivenBack() throws {
     func descriptors() throws -> Int { try names("/proc/self/fd").count }
     let filesystem = FakeFilesystem()
     try withMount(filesystem) { _ in }

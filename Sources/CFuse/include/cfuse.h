@@ -187,12 +187,15 @@ void waysfs_session_free(struct waysfs_session *session);
  */
 int waysfs_session_handshake(struct waysfs_session *session);
 
-/* Starts the first workers. Returns 0 or a negative errno; 0 when at least one could be started. */
+/*
+ * Starts the first workers. Returns 0 when at least one could be started, -ECANCELED when the session was stopped
+ * before, another negative errno when none could. In each case `wait` is next.
+ */
 int waysfs_session_start(struct waysfs_session *session);
 
 /*
  * Blocks until the kernel has unmounted, or `stop` was called, and all workers have ended. Returns 0, or the negative
- * errno of the device that ended the loop. Call it exactly once, if `start` returned 0.
+ * errno of the device that ended the loop. Call it once, after `start`.
  */
 int waysfs_session_wait(struct waysfs_session *session);
 
