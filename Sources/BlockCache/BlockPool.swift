@@ -12,6 +12,8 @@ public final class BlockPool: Sendable {
   public let budget: Int
   private let memory: BlockMemory
   private let state: Mutex<PoolState>
+  /// `PoolState.headroom` after the last change: every read asks for it, and need not wait for the lock.
+  private let blocksAhead: Atomic<Int>
 
   /// A pool that takes no memory before it is used.
   /// - Parameters:
@@ -24,28 +26,37 @@ public final class BlockPool: Sendable {
     let reserved = reserve.map { max(0, $0) / BlockGeometry.blockSize } ?? max(2, capacity / 8)
     memory = try BlockMemory(blocks: capacity)
     self.budget = capacity * BlockGeometry.blockSize
-    state = Mutex(PoolState(capacity: capacity, reserve: min(reserved, capacity)))
+    let initial = PoolState(capacity: capacity, reserve: min(reserved, capacity))
+    blocksAhead = Atomic(initial.headroom)
+    state = Mutex(initial)
   }
 
   /// Number of blocks in the budget.
   public var capacity: Int { budget / BlockGeometry.blockSize }
 
   /// Bytes that may be fetched ahead at the moment.
-  public var headroom: Int { state.withLock { $0.headroom } * BlockGeometry.blockSize }
+  public var headroom: Int { blocksAhead.load(ordering: .relaxed) * BlockGeometry.blockSize }
 
   /// The memory of a block that the caller has pinned. No lock is taken.
   public func memory(of handle: BlockHandle) -> UnsafeMutableRawBufferPointer { memory[handle.slot] }
+
+  private func change<Value>(_ body: (inout PoolState) -> Value) -> Value {
+    state.withLock { state in
+      defer { blocksAhead.store(state.headroom, ordering: .relaxed) }
+      return body(&state)
+    }
+  }
 
   // MARK: Pins
 
   /// Pins a block. False when it was reclaimed.
   public func pin(_ handle: BlockHandle) -> Bool {
-    state.withLock { $0.pin(handle) }
+    change { $0.pin(handle) }
   }
 
   /// Pins all of `blocks`, or none and answers false when one of them was reclaimed.
   public func pin(_ blocks: PinnedBlocks) -> Bool {
-    state.withLock { state in
+    change { state in
       for position in 0..<blocks.count {
         guard let handle = blocks[position], state.table.slot(of: handle) != nil else { return false }
       }
@@ -58,7 +69,7 @@ public final class BlockPool: Sendable {
 
   /// Lets go of one pin of each block; `last` is the use of the last of them, `use` that of the others.
   public func unpin(_ blocks: PinnedBlocks, _ use: BlockUse, last: BlockUse, _ effects: inout PoolEffects) {
-    state.withLock { state in
+    change { state in
       for position in 0..<blocks.count {
         if let handle = blocks[position] {
           state.unpin(handle, position == blocks.count - 1 ? last : use, &effects)
@@ -69,7 +80,7 @@ public final class BlockPool: Sendable {
 
   /// Lets go of one pin of each block. A block without an owner becomes free.
   public func unpin(_ handles: some Sequence<BlockHandle>, _ use: BlockUse, _ effects: inout PoolEffects) {
-    state.withLock { state in
+    change { state in
       for handle in handles { state.unpin(handle, use, &effects) }
     }
   }
@@ -84,40 +95,40 @@ public final class BlockPool: Sendable {
     _ claims: inout [BlockClaim], owner: any BlockOwner, _ effects: inout PoolEffects,
     orQueue ticket: () -> DemandTicket?
   ) -> Bool {
-    state.withLock { $0.acquire(&claims, owner: owner, orQueue: ticket, &effects) }
+    change { $0.acquire(&claims, owner: owner, orQueue: ticket, &effects) }
   }
 
   /// Pins what is there of `claims` and spends the blocks of a granted ticket on the rest; leftovers become free.
   public func settle(
     _ claims: inout [BlockClaim], granted: [BlockHandle], owner: any BlockOwner, _ effects: inout PoolEffects
   ) {
-    state.withLock { $0.settle(&claims, granted: granted, owner: owner, &effects) }
+    change { $0.settle(&claims, granted: granted, owner: owner, &effects) }
   }
 
   /// A new block, pinned once, for bytes that are only guessed to be wanted; nil when that would leave less than the
   /// reserve, or while somebody waits for memory.
   public func allocateAhead(owner: any BlockOwner, index: UInt64, _ effects: inout PoolEffects) -> BlockHandle? {
-    state.withLock { $0.allocateAhead(owner: owner, index: index, &effects) }
+    change { $0.allocateAhead(owner: owner, index: index, &effects) }
   }
 
   /// Queues a ticket for blocks without an owner; they are given back with `unpin`.
   public func enqueue(_ ticket: DemandTicket, _ effects: inout PoolEffects) {
-    state.withLock { $0.enqueue(ticket, &effects) }
+    change { $0.enqueue(ticket, &effects) }
   }
 
   /// Takes a ticket out of the queue. False when it was granted already: its `onGrant` has been or will be called.
   public func withdraw(_ ticket: DemandTicket, _ effects: inout PoolEffects) -> Bool {
-    state.withLock { $0.withdraw(ticket, &effects) }
+    change { $0.withdraw(ticket, &effects) }
   }
 
   /// Gives up a block that holds nothing worth keeping; its owner is not told. False when it is pinned or was reclaimed.
   public func discard(_ handle: BlockHandle, _ effects: inout PoolEffects) -> Bool {
-    state.withLock { $0.discard(handle, &effects) }
+    change { $0.discard(handle, &effects) }
   }
 
   /// Tells that what was fetched ahead into these blocks will not be read: they are the first to be reclaimed.
   public func abandon(_ handles: [BlockHandle]) {
-    state.withLock { $0.abandon(handles) }
+    change { $0.abandon(handles) }
   }
 
   // MARK: Memory of the process
@@ -130,9 +141,9 @@ public final class BlockPool: Sendable {
   @discardableResult
   public func trim() -> Bool {
     var effects = PoolEffects()
-    let taken = state.withLock { $0.beginTrim(&effects) }
+    let taken = change { $0.beginTrim(&effects) }
     memory.release(taken.map(\.slot))
-    let left = state.withLock { state in
+    let left = change { state in
       state.returnCold(taken, &effects)
       return state.inUse + state.table.count(.free) > 0
     }

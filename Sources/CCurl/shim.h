@@ -8,12 +8,13 @@
 #define CURL_DISABLE_TYPECHECK 1
 
 #include <curl/curl.h>
-#include <linux/sockios.h>
+#include <malloc.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
-#include <sys/prctl.h>
+#include <sys/socket.h>
 
 // CURLOPT_PREREQFUNCTION is from 7.80, CURLOPT_PROTOCOLS_STR from 7.85, CURLOPT_QUICK_EXIT from 7.87.
 #if LIBCURL_VERSION_NUM < 0x075700
@@ -83,13 +84,18 @@ static inline void *ccurl_private(CURL *easy) {
   return curl_easy_getinfo(easy, CURLINFO_PRIVATE, &value) ? NULL : value;
 }
 
-// Bytes that were written to the socket of a running transfer but that the peer has not acknowledged; 0 when that
-// cannot be known.
-static inline int64_t ccurl_unacknowledged(CURL *easy) {
-  curl_socket_t socket = CURL_SOCKET_BAD;
-  int bytes = 0;
-  if (curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &socket) || socket == CURL_SOCKET_BAD) return 0;
-  return ioctl(socket, SIOCOUTQ, &bytes) ? 0 : bytes;
+// For CURLOPT_SOCKOPTFUNCTION: keeps the bytes that wait in the kernel of a new socket, not yet sent, below `context`
+// bytes (an integer in the pointer). What libcurl counts as sent then is nearly what has left.
+static inline int ccurl_bound_unsent(void *context, curl_socket_t socket, curlsocktype purpose) {
+  int bytes = (int)(intptr_t)context;
+  // A kernel without the option only makes the count less exact.
+  if (purpose == CURLSOCKTYPE_IPCXN) setsockopt(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes);
+  return CURL_SOCKOPT_OK;
+}
+
+static inline CURLcode ccurl_set_unsent_bound(CURL *easy, int bytes) {
+  CURLcode code = curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, ccurl_bound_unsent);
+  return code ? code : curl_easy_setopt(easy, CURLOPT_SOCKOPTDATA, (void *)(intptr_t)bytes);
 }
 
 static inline CURLMcode ccurl_multi_set_long(CURLM *multi, CURLMoption option, long value) {
@@ -109,5 +115,6 @@ static inline CURL *ccurl_next_finished(CURLM *multi, CURLcode *result) {
   return NULL;
 }
 
-// Names the calling thread; the kernel keeps 15 bytes. (pthread_setname_np is hidden from Swift's Glibc.)
-static inline void ccurl_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
+// Gives freed memory back to the system. glibc keeps what large buffers leave behind in its heap (measured: 23 MB after
+// 64 parallel transfers).
+static inline void ccurl_release_freed_memory(void) { malloc_trim(0); }

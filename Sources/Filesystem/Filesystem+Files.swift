@@ -43,20 +43,12 @@ extension Filesystem {
     _ parent: InodeID, _ name: FileName, permissions: UInt32, _ mode: OpenMode, _ context: CallContext
   ) throws(Errno) -> (entry: EntryReply, open: OpenReply) {
     let path = try newPath(name, in: parent)
-    if mode.exclusive { try requireAbsent(path, name, in: parent, context) }
+    if mode.exclusive { try requireFree(path, name, in: parent, context) }
     let (entry, content) = try insertFile(parent, name, permissions: permissions, context)
     guard let inode = entry.inode else { throw .staleNFSFileHandle }
     content.withState { $0.opens += 1 }
     let handle = FileHandle(inode: inode, content: content, mode: mode, epoch: 0)
     return (entry, OpenReply(handle: handles.add(handle), keepCache: true))
-  }
-
-  /// O_EXCL asks the bucket once more: what the kernel believes may be as old as the metadata lifetime.
-  private func requireAbsent(
-    _ path: String, _ name: FileName, in parent: InodeID, _ context: CallContext
-  ) throws(Errno) {
-    if let known = tree.view(name, in: parent), known.isLocal { throw .fileExists }
-    guard try remoteEntry(path, context.cancellation) == nil else { throw .fileExists }
   }
 
   /// A new, empty file that the bucket does not have yet.

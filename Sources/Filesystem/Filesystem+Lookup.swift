@@ -26,9 +26,9 @@ extension Filesystem {
   }
 
   /// What the bucket has under a path. Unreachable is an error, never "not there".
-  /// - Parameter hint: what a fresh listing says, which saves asking whether it is a file or a directory.
+  /// - Parameter hint: what it must be if it is there, which saves asking for the other.
   func remoteEntry(
-    _ path: String, hint: RemoteEntry? = nil, _ cancellation: Cancellation?
+    _ path: String, hint: RemoteKind? = nil, _ cancellation: Cancellation?
   ) throws(Errno) -> RemoteEntry? {
     guard configuration.prefix.utf8.count + path.utf8.count < NameRules.longestKey else { return nil }
     do throws(ObjectStoreError) {
@@ -50,9 +50,9 @@ extension Filesystem {
   }
 
   private func confirm(
-    _ hint: RemoteEntry, _ path: String, _ cancellation: Cancellation?
+    _ hint: RemoteKind, _ path: String, _ cancellation: Cancellation?
   ) throws(ObjectStoreError) -> RemoteEntry? {
-    if hint.isDirectory { return .directory(marker: try marker(path, cancellation)) }
+    if case .directory = hint { return .directory(marker: try marker(path, cancellation)) }
     return .file(try store.head(key(path), cancellation))
   }
 
@@ -106,7 +106,7 @@ extension Filesystem {
   func refresh(_ view: NodeView, _ path: String, _ cancellation: Cancellation?) throws(Errno) -> Bool {
     let start = tree.now
     if path.isEmpty { return try refreshRoot(cancellation, start) }
-    let hint: RemoteEntry? = view.type == .directory ? nil : .file(ObjectMetadata(view))
+    let hint: RemoteKind? = view.type == .directory ? nil : .object
     let remote = try remoteEntry(path, hint: hint, cancellation)
     return tree.refresh(view.id, remote, askedAt: start)
   }
@@ -142,12 +142,5 @@ extension Filesystem {
     } catch {
       throw log.report("readlink", error)
     }
-  }
-}
-
-extension ObjectMetadata {
-  /// Just enough to say "a file"; used as a hint.
-  fileprivate init(_ view: NodeView) {
-    self.init(size: view.attributes.size, etag: ETag(""), lastModified: view.attributes.modified)
   }
 }

@@ -72,12 +72,16 @@ extension Filesystem {
     return entry
   }
 
-  private func requireFree(
+  /// EEXIST for a name that is taken. What the kernel believes may be as old as the metadata lifetime, so the bucket is
+  /// asked once more; where a directory of that name was just found not to be there, only for the object.
+  func requireFree(
     _ path: String, _ name: FileName, in parent: InodeID, _ context: CallContext
   ) throws(Errno) {
     if let known = tree.view(name, in: parent), known.isLocal { throw .fileExists }
     let start = tree.now
-    guard let remote = try remoteEntry(path, context.cancellation) else { return }
+    let isAbsent = tree.knowsAbsent(name, in: parent)
+    let remote = try remoteEntry(path, hint: isAbsent ? .object : nil, context.cancellation)
+    guard let remote else { return }
     _ = tree.merge(name, in: parent, remote, askedAt: start, counts: false)
     throw .fileExists
   }

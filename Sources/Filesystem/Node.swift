@@ -20,6 +20,12 @@ enum RemoteEntry: Hashable, Sendable {
   }
 }
 
+/// What a name is looked for as.
+enum RemoteKind: Hashable, Sendable {
+  case object
+  case directory
+}
+
 /// All names of a directory, as one complete listing showed them.
 struct Listing: Sendable {
   var entries: [FileName: RemoteEntry]

@@ -169,7 +169,8 @@ extension Tree {
         state.opens += 1
         // Somebody else's version was seen since: from this open on it is the one that is read.
         let isClean = !state.orphaned && !(state.staged?.isDirty ?? false) && !state.attributesPending
-        if isClean, let known, state.version?.etag != known.etag {
+        // A write that is on its way to the staged file must fail, not vanish with it.
+        if isClean, let known, state.version?.etag != known.etag, state.staged?.retireIfClean() ?? true {
           if state.opens > 1 || state.staged != nil { state.epoch += 1 }
           state.version = known
           outdated = state.staged

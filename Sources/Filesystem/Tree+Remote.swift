@@ -6,7 +6,7 @@ enum KnownEntry: Sendable {
   /// The answer.
   case answer(EntryReply)
   /// The bucket must be asked; `hint` is what a fresh listing shows under that name.
-  case ask(path: String, hint: RemoteEntry?)
+  case ask(path: String, hint: RemoteKind?)
   /// The directory itself is gone.
   case gone
 }
@@ -32,9 +32,22 @@ extension Tree {
         return .answer(absentEntry(until: until, now: now))
       }
       guard let listed else { return .ask(path: NameRules.path(name, in: path), hint: nil) }
-      if let hint = listed.entries[name] { return .ask(path: NameRules.path(name, in: path), hint: hint) }
+      if let hint = listed.entries[name] {
+        return .ask(path: NameRules.path(name, in: path), hint: hint.isDirectory ? .directory : .object)
+      }
       if state.child(name, of: parent) == nil { return .answer(absentEntry(until: listed.freshUntil, now: now)) }
       return .ask(path: NameRules.path(name, in: path), hint: nil)
+    }
+  }
+
+  /// Whether a name was found not to be there, and that is still believed.
+  func knowsAbsent(_ name: FileName, in parent: InodeID) -> Bool {
+    let now = now
+    return withState { state in
+      guard let directory = state.nodes[parent], state.child(name, of: parent) == nil else { return false }
+      if let until = directory.absent[name], until > now { return true }
+      guard let listing = directory.listing, listing.freshUntil > now else { return false }
+      return listing.entries[name] == nil
     }
   }
 

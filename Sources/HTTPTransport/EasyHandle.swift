@@ -24,11 +24,8 @@ final class EasyHandle {
   /// What libcurl said about the last failure; empty when nothing.
   var errorMessage: String { String(cString: errorText) }
 
-  /// How many bytes have been sent and received so far, without those that wait in the kernel to be acknowledged.
-  var bytesMoved: Int64 {
-    let sent = offset(CURLINFO_SIZE_UPLOAD_T)
-    return offset(CURLINFO_SIZE_DOWNLOAD_T) + (sent > 0 ? sent - ccurl_unacknowledged(raw) : 0)
-  }
+  /// How many bytes of bodies have been sent and received so far.
+  var bytesMoved: Int64 { offset(CURLINFO_SIZE_DOWNLOAD_T) + offset(CURLINFO_SIZE_UPLOAD_T) }
 
   func offset(_ info: CURLINFO) -> Int64 {
     var value: Int64 = 0
@@ -60,6 +57,9 @@ final class EasyHandle {
   func setPrerequest(_ function: ccurl_prereq_function, _ context: UnsafeMutableRawPointer) {
     note(ccurl_set_prereq(raw, function, context))
   }
+
+  /// Bounds what waits in the kernel to be sent, for connections that this transfer makes.
+  func set(unsentBytes: Int32) { note(ccurl_set_unsent_bound(raw, unsentBytes)) }
 
   /// Sets the header lines, in libcurl's form.
   func set(headerLines: [String]) {

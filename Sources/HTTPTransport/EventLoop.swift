@@ -50,6 +50,8 @@ final class EventLoop {
       reportFinished()
       runTimers()
       sweep()
+      // What has ended made room; libcurl does not sleep while it has a transfer that was just added.
+      admit()
       wait()
     }
     finish()
@@ -138,8 +140,12 @@ final class EventLoop {
     if let easy = transfer.easy {
       transfer.easy = nil
       curl_multi_remove_handle(multi, easy.raw)
-      easy.reset()
-      idleHandles.append(easy)
+      // libcurl 7.88 does not clean a handle up after a name that did not resolve: its next transfer fails with "a
+      // function was given a bad argument". Failures are rare enough to take a new handle after any of them.
+      if case .success = result {
+        easy.reset()
+        idleHandles.append(easy)
+      }
     }
     if active.removeValue(forKey: transfer.id) != nil {
       queue.finish(host: transfer.target.origin)
@@ -158,6 +164,7 @@ final class EventLoop {
     if let trimTime, trimTime <= now {
       self.trimTime = nil
       idleHandles.removeAll()
+      ccurl_release_freed_memory()
     }
   }
 

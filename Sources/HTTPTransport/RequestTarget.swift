@@ -14,6 +14,9 @@ struct RequestTarget: Equatable {
     if !request.method.mayHaveBody, request.body.length > 0 {
       throw HTTPError(.invalidRequest, "a \(request.method.rawValue) request cannot have a body", neverSent: true)
     }
+    guard request.body.length <= UInt64(Int64.max) else {
+      throw HTTPError(.invalidRequest, "the body is too long", neverSent: true)
+    }
     for header in request.headers { try Self.check(header) }
   }
 

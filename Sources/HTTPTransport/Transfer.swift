@@ -109,7 +109,8 @@ final class Transfer: @unchecked Sendable {
     self.sink = sink
     if case .collect(let limit) = sink, case .length(let length) = framing {
       guard length <= UInt64(max(0, limit)) else { return refuseLargeBody(limit) }
-      body.reserveCapacity(Int(length))
+      // Not more on the word of a server.
+      body.reserveCapacity(min(Int(length), 16 << 20))
     }
     return true
   }
@@ -164,8 +165,10 @@ final class Transfer: @unchecked Sendable {
 
   private func curlError(_ code: CURLcode, now: UInt64) -> HTTPError {
     let total = request.deadlines.total.map(nanoseconds) ?? .max
+    // libcurl counts in milliseconds on its own clock, and may be a little early.
     let circumstances = TransferCircumstances(
-      wasConnected: wasConnected, hasHead: head != nil, totalDeadlinePassed: now &- started >= total)
+      wasConnected: wasConnected, hasHead: head != nil,
+      totalDeadlinePassed: now &- started &+ 5_000_000 >= total)
     let errorCode = circumstances.errorCode(code)
     let text = String(cString: curl_easy_strerror(code))
     // libcurl's own text says more, but once a request is under way it may quote what was sent.

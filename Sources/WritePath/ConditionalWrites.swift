@@ -91,17 +91,33 @@ public final class ConditionalWrites: Sendable {
 
   /// Two writes that must be refused: a second creation, and a change of a version that never was.
   private func probe(_ cancellation: Cancellation?) throws(ObjectStoreError) -> Bool {
-    let key = ObjectKey("\(scratchPrefix).waysfs-probe-\(String(random(), radix: 16))")
     let wrongVersion = ETag("00000000000000000000000000000000")
-    do throws(ObjectStoreError) {
-      try store.put(PutRequest(key, body: .bytes([]), condition: .ifAbsent), cancellation)
-    } catch {
-      if error.code == .unsupported || error.code == .invalidRequest { return false }
-      throw error
+    let attempts = 4
+    for _ in 0..<attempts {
+      let key = ObjectKey("\(scratchPrefix).waysfs-probe-\(String(random(), radix: 16))")
+      do throws(ObjectStoreError) {
+        try store.put(PutRequest(key, body: .bytes([]), condition: .ifAbsent), cancellation)
+      } catch {
+        // Somebody's object has that name. It is not ours to write to, let alone to delete.
+        if error.code == .preconditionFailed { continue }
+        // The answer may be what was lost, and the object be there.
+        try? store.delete(key, nil)
+        if error.code == .unsupported || error.code == .invalidRequest { return false }
+        throw Self.probeFailure(error)
+      }
+      defer { try? store.delete(key, nil) }
+      guard try isRefused(key, .ifAbsent, cancellation) else { return false }
+      return try isRefused(key, .ifMatch(wrongVersion), cancellation)
     }
-    defer { try? store.delete(key, nil) }
-    guard try isRefused(key, .ifAbsent, cancellation) else { return false }
-    return try isRefused(key, .ifMatch(wrongVersion), cancellation)
+    throw ObjectStoreError(.serverError, "no scratch key is free for the probe", bucket: store.bucket)
+  }
+
+  /// A probe that fails says nothing about the key that is to be written: none of it may look like a conflict there.
+  private static func probeFailure(_ error: ObjectStoreError) -> ObjectStoreError {
+    guard [.conflict, .notFound, .noSuchUpload].contains(error.code) else { return error }
+    var error = error
+    error.code = .serverError
+    return error
   }
 
   private func isRefused(
@@ -114,7 +130,7 @@ public final class ConditionalWrites: Sendable {
       switch error.code {
       case .preconditionFailed, .conflict: return true
       case .unsupported, .invalidRequest: return false
-      default: throw error
+      default: throw Self.probeFailure(error)
       }
     }
   }

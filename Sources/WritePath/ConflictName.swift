@@ -5,22 +5,25 @@ public import ObjectStore
 public enum ConflictName {
   /// `NAME (conflict HOST DATE)` beside the object, the date in UTC to the second.
   ///
-  /// A name that would pass 255 bytes is shortened at its end, between characters. `attempt` above 1 makes a further
-  /// name, for two conflicts in one second.
+  /// A name that would pass 255 bytes, or make the key pass 1,024, is shortened at its end, between characters.
+  /// `attempt` above 1 makes a further name, for two conflicts in one second.
   public static func key(for key: ObjectKey, host: String, at time: Timestamp, attempt: Int = 1) -> ObjectKey {
-    let slash = key.string.lastIndex(of: "/").map { key.string.index(after: $0) } ?? key.string.startIndex
+    // By bytes: as a Character, a slash with a combining mark behind it is none.
+    let bytes = key.string.utf8
+    let start = bytes.lastIndex(of: UInt8(ascii: "/")).map { bytes.index(after: $0) } ?? bytes.startIndex
+    let limit = min(255, 1024 - min(1024, bytes.distance(from: bytes.startIndex, to: start)))
     let more = attempt > 1 ? " \(attempt)" : ""
     let host = String(host.prefix { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-") }.prefix(63))
     let suffix = " (conflict \(host.isEmpty ? "unknown" : host) \(date(time))\(more))"
-    var name = String(key.string[slash...])
-    while name.utf8.count + suffix.utf8.count > 255, !name.isEmpty { name.removeLast() }
-    return ObjectKey(key.string[..<slash] + name + suffix)
+    var name = String(key.string[start...])
+    while name.utf8.count + suffix.utf8.count > limit, !name.isEmpty { name.removeLast() }
+    return ObjectKey(key.string[..<start] + name + suffix)
   }
 
   /// `2026-11-22 16.49.37`: no colons, which some systems refuse in names.
   private static func date(_ time: Timestamp) -> String {
     let (year, month, day) = civilDate(daysSinceEpoch: time.seconds.floorDivided(by: 86_400))
-    let second = time.seconds - time.seconds.floorDivided(by: 86_400) * 86_400
+    let second = (time.seconds % 86_400 + 86_400) % 86_400
     return "\(year)-\(two(month))-\(two(day)) \(two(second / 3600)).\(two(second / 60 % 60)).\(two(second % 60))"
   }
 
@@ -48,7 +51,8 @@ extension Int64 {
 
 /// Keeping both versions when somebody else changed the object first.
 public enum Conflict {
-  /// Stores a file beside its name, under a conflict name nobody has; blocks.
+  /// Stores a file beside its name, under a conflict name nobody has; blocks. It is retired then: what is written to it
+  /// later would reach neither name.
   /// - Returns: the key it has now.
   public static func store(
     _ staged: StagedFile, _ target: UploadTarget, host: String, time: TimeSource, conditions: ConditionalWrites
@@ -58,12 +62,13 @@ public enum Conflict {
       var target = target
       target.key = ConflictName.key(for: target.key, host: host, at: time.wall, attempt: attempt)
       do throws(WriteError) {
-        _ = try staged.upload(to: target, condition: .ifAbsent, conditions: conditions)
+        _ = try staged.upload(to: target, condition: .ifAbsent, conditions: conditions, retires: true)
         return target.key
       } catch {
-        guard attempt < attempts, case .store(let cause) = error, cause.code == .preconditionFailed else {
-          throw error
-        }
+        // With another key it is the version the file was made from that is gone: no other name helps.
+        guard attempt < attempts, case .store(let cause) = error, cause.code == .preconditionFailed,
+          cause.key == nil || cause.key == target.key
+        else { throw error }
       }
     }
     throw .store(ObjectStoreError(.conflict, "no name is free for a conflict copy", key: target.key))

@@ -53,11 +53,12 @@ enum FileSystem {
     try sync(file.descriptor)
   }
 
-  /// All of a small file of text, at most 16 MiB.
+  /// All of a file of UTF-8 text, at most 1 GiB; nil when it is longer or no text. A record has a line that grows with
+  /// the number of separate writes: what could be written must be readable.
   static func read(_ path: FilePath) throws -> String? {
     let file = SharedDescriptor(owning: try FileDescriptor.open(path, .readOnly, options: .closeOnExec))
     var bytes: [UInt8] = []
-    while bytes.count < 16 << 20 {
+    while bytes.count < 1 << 30 {
       let piece = try [UInt8](unsafeUninitializedCapacity: 65_536) { buffer, count in
         count = try file.descriptor.read(
           fromAbsoluteOffset: Int64(bytes.count), into: UnsafeMutableRawBufferPointer(buffer))

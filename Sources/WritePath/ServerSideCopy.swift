@@ -9,39 +9,61 @@ public enum ServerSideCopy {
 
   /// Copies an object, or gives it new attributes when both keys are the same; blocks.
   /// - Parameters:
-  ///   - attributes: what the copy is stored with; for a large object they must be given, since a multipart upload
-  ///     takes none from its source.
+  ///   - etag: the version to copy; a copy in place replaces no other version.
+  ///   - attributes: what the copy is stored with; nil keeps those of the source.
   /// - Returns: the new version.
   public static func copy(
     from source: ObjectKey, to destination: ObjectKey, size: UInt64, etag: ETag?, attributes: ObjectAttributes?,
     in store: any ObjectStore, _ cancellation: Cancellation? = nil
   ) throws(ObjectStoreError) -> PutResult {
-    if size <= singleCopyLimit {
-      return try store.copy(
-        CopyRequest(from: source, to: destination, sourceMatch: etag, attributes: attributes), cancellation)
+    try copy(
+      CopyRequest(from: source, to: destination, sourceMatch: etag, attributes: attributes), size: size, in: store,
+      singleCopyLimit: singleCopyLimit, partSize: partSize, cancellation)
+  }
+
+  /// The same with limits that a test can reach.
+  static func copy(
+    _ request: CopyRequest, size: UInt64, in store: any ObjectStore, singleCopyLimit: UInt64, partSize: UInt64,
+    _ cancellation: Cancellation?
+  ) throws(ObjectStoreError) -> PutResult {
+    if size <= singleCopyLimit { return try store.copy(request, cancellation) }
+    guard size <= PartLayout.maximumObjectSize else {
+      throw ObjectStoreError(.invalidSize, "no object is that large", bucket: store.bucket, key: request.source)
     }
-    let stored: ObjectAttributes
-    if let attributes {
-      stored = attributes
-    } else {
-      let metadata = try store.head(source, cancellation)
-      stored = ObjectAttributes(contentType: metadata.contentType, userMetadata: metadata.userMetadata)
-    }
-    let upload = try store.createUpload(destination, attributes: stored, cancellation)
+    var stored = request.attributes
+    if stored == nil { stored = try attributesOfSource(request, in: store, cancellation) }
+    let attributes = stored ?? ObjectAttributes()
+    let upload = try store.createUpload(request.destination, attributes: attributes, cancellation)
     do throws(ObjectStoreError) {
-      let starts = Array(stride(from: 0, to: size, by: Int(partSize)))
+      let starts = Array(stride(from: 0, to: size, by: partSize.asInt))
       let results: [Result<UploadedPart, ObjectStoreError>] = fanOut(over: Array(starts.enumerated()), limit: 8) {
         part, done in
         let range = ByteRange(offset: part.element, length: min(partSize, size - part.element))
         store.copyPart(
-          upload, number: part.offset + 1, from: source, range: range, sourceMatch: etag, cancellation, done)
+          upload, number: part.offset + 1, from: request.source, range: range, sourceMatch: request.sourceMatch,
+          cancellation, done)
       }
       var parts: [UploadedPart] = []
       for result in results { parts.append(try result.get()) }
-      return try store.completeUpload(upload, parts: parts, condition: .none, cancellation)
+      // In place, the parts are of the version that was asked for; what somebody else stored since must stay.
+      let isInPlace = request.source == request.destination
+      let condition = isInPlace ? request.sourceMatch.map { WriteCondition.ifMatch($0) } : nil
+      return try store.completeUpload(upload, parts: parts, condition: condition ?? .none, cancellation)
     } catch {
       try? store.abortUpload(upload)
       throw error
     }
+  }
+
+  /// A multipart upload takes no attributes from its source, as CopyObject does.
+  private static func attributesOfSource(
+    _ request: CopyRequest, in store: any ObjectStore, _ cancellation: Cancellation?
+  ) throws(ObjectStoreError) -> ObjectAttributes {
+    let metadata = try store.head(request.source, cancellation)
+    guard request.sourceMatch == nil || request.sourceMatch == metadata.etag else {
+      throw ObjectStoreError(
+        .preconditionFailed, "the object was changed by somebody else", bucket: store.bucket, key: request.source)
+    }
+    return ObjectAttributes(contentType: metadata.contentType, userMetadata: metadata.userMetadata)
   }
 }

@@ -13,24 +13,36 @@ public struct UploadOutcome: Hashable, Sendable {
   public var attributes: ObjectAttributes
 }
 
+/// What an upload is to do.
+struct UploadOrder {
+  var target: UploadTarget
+  var condition: WriteCondition
+  var conditions: ConditionalWrites
+  var cancellation: Cancellation?
+  /// Keeps the writers out to the end, and the file is retired with its success.
+  var retires: Bool
+}
+
 extension StagedFile {
   /// Puts the file into the bucket, whole; blocks until it is there.
   ///
   /// Writers may go on meanwhile: what they change is sent again, and if they do not stop they have to wait for a last
   /// round. When it throws, the file is as dirty as before and nothing of it is visible in the bucket.
+  /// - Parameter retires: keeps the writers out all the while; once the bytes are in the bucket, every write fails with
+  ///   ESTALE. For a file whose bytes go where no later upload will follow them.
   public func upload(
     to target: UploadTarget, condition: WriteCondition, conditions: ConditionalWrites,
-    _ cancellation: Cancellation? = nil
+    retires: Bool = false, _ cancellation: Cancellation? = nil
   ) throws(WriteError) -> UploadOutcome {
-    try uploading.exclusive { () throws(WriteError) in
-      if let failure { throw .incomplete(failure) }
+    let order = UploadOrder(
+      target: target, condition: condition, conditions: conditions, cancellation: cancellation, retires: retires)
+    return try uploading.exclusive { () throws(WriteError) in
       let attempts = 3
       for attempt in 1...attempts {
         do throws(WriteError) {
-          if size <= PartLayout.firstPartSize {
-            return try uploadWhole(target, condition, conditions, cancellation)
-          }
-          return try uploadInParts(target, condition, conditions, cancellation)
+          if let failure { throw .incomplete(failure) }
+          if size <= PartLayout.firstPartSize, let outcome = try uploadWhole(order) { return outcome }
+          return try uploadInParts(order)
         } catch {
           guard attempt < attempts, case .store(let cause) = error, startsAgain(after: cause) else { throw error }
           abandonSession()
@@ -57,102 +69,155 @@ extension StagedFile {
 
   // MARK: One PUT
 
-  private func uploadWhole(
-    _ target: UploadTarget, _ condition: WriteCondition, _ conditions: ConditionalWrites,
-    _ cancellation: Cancellation?
-  ) throws(WriteError) -> UploadOutcome {
+  /// Nil when the file has grown past what one PUT takes.
+  private func uploadWhole(_ order: UploadOrder) throws(WriteError) -> UploadOutcome? {
     abandonSession()
-    try fill(0..<size, cancellation)
-    let snapshot = try writing.exclusive { () throws(WriteError) in
-      let (size, changes) = state.withLock { ($0.size, $0.changes) }
-      var bytes = [UInt8](repeating: 0, count: size.asInt)
-      do {
-        _ = try bytes.withUnsafeMutableBytes { try readHere(into: $0, at: 0) }
-      } catch {
-        throw error as? WriteError ?? .staging(.ioError)
+    if order.retires {
+      return try writing.exclusive { () throws(WriteError) in
+        try fill(0..<size, writersWait: true, order.cancellation)
+        return try put(try snapshot(), order)
       }
-      return (bytes: bytes, changes: changes)
     }
+    try fill(0..<size, order.cancellation)
+    return try put(try writing.exclusive { () throws(WriteError) in try snapshot() }, order)
+  }
+
+  private struct Snapshot {
+    var bytes: [UInt8]
+    var changes: UInt64
+  }
+
+  /// All bytes of a small file, while the writers are kept out.
+  private func snapshot() throws(WriteError) -> Snapshot? {
+    let (size, changes, failure) = state.withLock { ($0.size, $0.changes, $0.failure) }
+    if let failure { throw .incomplete(failure) }
+    guard size <= PartLayout.firstPartSize else { return nil }
+    var bytes = [UInt8](repeating: 0, count: size.asInt)
+    let count: Int
+    do {
+      count = try bytes.withUnsafeMutableBytes { try readHere(into: $0, at: 0) }
+    } catch {
+      throw error as? WriteError ?? .staging(.ioError)
+    }
+    // The staging file was cut by somebody else: what is left is not the file.
+    guard count == bytes.count else { throw .staging(.ioError) }
+    return Snapshot(bytes: bytes, changes: changes)
+  }
+
+  private func put(_ snapshot: Snapshot?, _ order: UploadOrder) throws(WriteError) -> UploadOutcome? {
+    guard let snapshot else { return nil }
     let request = PutRequest(
-      target.key, body: .bytes(snapshot.bytes), attributes: target.attributes, condition: condition)
+      order.target.key, body: .bytes(snapshot.bytes), attributes: order.target.attributes, condition: order.condition)
     let result = try inStore { () throws(ObjectStoreError) in
-      try conditions.admit(target.key, condition, completesUpload: false, cancellation)
-      return try store.put(request, cancellation)
+      try order.conditions.admit(order.target.key, order.condition, completesUpload: false, order.cancellation)
+      return try store.put(request, order.cancellation)
     }
-    return uploaded(
-      target, etag: result.etag, size: UInt64(snapshot.bytes.count), changes: snapshot.changes,
-      attributes: target.attributes)
+    return uploaded(order, order.target, result.etag, size: UInt64(snapshot.bytes.count), changes: snapshot.changes)
   }
 
   // MARK: Parts
 
-  private func uploadInParts(
-    _ target: UploadTarget, _ condition: WriteCondition, _ conditions: ConditionalWrites,
-    _ cancellation: Cancellation?
-  ) throws(WriteError) -> UploadOutcome {
-    let session = sessionFor(target)
+  private func uploadInParts(_ order: UploadOrder) throws(WriteError) -> UploadOutcome {
+    let session = sessionFor(order.target)
     let rounds = 3
-    for round in 1...rounds {
-      let snapshot: (size: UInt64, changes: UInt64)
+    for round in (order.retires ? rounds : 1)...rounds {
       if round < rounds {
-        snapshot = try sendParts(session, writersWait: false, cancellation)
-      } else {
-        snapshot = try writing.exclusive { () throws(WriteError) in
-          try sendParts(session, writersWait: true, cancellation)
+        guard let sent = try sendParts(session, writersWait: false, order.cancellation) else { continue }
+        // From here no part is sent, so none changes under the completion.
+        session.seal()
+        if try isCurrent(sent) { return try complete(session, sent, order) }
+        session.reopen()
+      } else if order.retires {
+        return try writing.exclusive { () throws(WriteError) in
+          try complete(session, try sendLastParts(session, order), order)
         }
+      } else {
+        let sent = try writing.exclusive { () throws(WriteError) in try sendLastParts(session, order) }
+        return try complete(session, sent, order)
       }
-      guard state.withLock({ $0.changes == snapshot.changes }) || round == rounds else { continue }
-      return try complete(session, snapshot, condition, conditions, cancellation)
     }
-    throw .store(ObjectStoreError(.conflict, "the file was changed all the while", key: target.key))
+    throw .store(ObjectStoreError(.conflict, "the file was changed all the while", key: order.target.key))
+  }
+
+  /// What the parts on the server are made of.
+  private struct SentState {
+    var size: UInt64
+    var changes: UInt64
+  }
+
+  /// Whether the bytes are still those that were sent. Waits for writes under way: one that has put only some of its
+  /// bytes into the staging file, and may fail yet, is not part of any version.
+  private func isCurrent(_ sent: SentState) throws(WriteError) -> Bool {
+    let (changes, failure) = writing.exclusive { state.withLock { ($0.changes, $0.failure) } }
+    if let failure {
+      abandonSession()
+      throw .incomplete(failure)
+    }
+    return changes == sent.changes
+  }
+
+  private func sendLastParts(_ session: UploadSession, _ order: UploadOrder) throws(WriteError) -> SentState {
+    if let failure { throw .incomplete(failure) }
+    guard let sent = try sendParts(session, writersWait: true, order.cancellation) else {
+      throw .store(ObjectStoreError(.conflict, "the parts could not be sent", key: order.target.key))
+    }
+    session.seal()
+    return sent
   }
 
   /// Sends every part that the server does not have as it is now.
+  /// - Returns: nil when one failed in a way that a write to it in the same moment explains.
   private func sendParts(
     _ session: UploadSession, writersWait: Bool, _ cancellation: Cancellation?
-  ) throws(WriteError) -> (size: UInt64, changes: UInt64) {
-    session.drain()
-    let snapshot = state.withLock { (size: $0.size, changes: $0.changes) }
-    let missing = (0..<PartLayout.partCount(size: snapshot.size)).filter { index in
-      let range = PartLayout.range(ofPart: index, size: snapshot.size)
+  ) throws(WriteError) -> SentState? {
+    let sent = state.withLock { SentState(size: $0.size, changes: $0.changes) }
+    let missing = (0..<PartLayout.partCount(size: sent.size)).filter { index in
+      let range = PartLayout.range(ofPart: index, size: sent.size)
       let change = state.withLock { $0.partChanges[index] ?? 0 }
       return !session.has(index, change: change, length: range.upperBound - range.lowerBound)
     }
-    let results: [Result<Void, WriteError>] = fanOut(over: missing, limit: missing.count) { index, done in
+    // After the first failure the others are not tried: with a dead network each would wait for its deadline.
+    let failure = FirstFailure()
+    let _: [Result<Void, Never>] = fanOut(over: missing, limit: missing.count) { index, done in
       workers.submit {
-        done(
-          Result { () throws(WriteError) in
-            try self.sendPart(index, size: snapshot.size, session, writersWait: writersWait, cancellation)
-          })
+        if failure.error == nil {
+          do throws(WriteError) {
+            try self.sendPart(index, size: sent.size, session, writersWait: writersWait, cancellation)
+          } catch {
+            failure.note(error)
+          }
+        }
+        done(.success(()))
       }
     }
-    for result in results { try result.get() }
-    return snapshot
+    guard let error = failure.error else { return sent }
+    if !writersWait, error.mayComeFromAWrite { return nil }
+    throw error
   }
 
-  private func sendPart(
+  func sendPart(
     _ index: Int, size: UInt64, _ session: UploadSession, writersWait: Bool, _ cancellation: Cancellation?
   ) throws(WriteError) {
-    guard session.enter() else { throw .store(ObjectStoreError(.cancelled, "the upload was given up")) }
-    defer { session.leave() }
+    guard session.claim(index) else { throw .store(ObjectStoreError(.cancelled, "the upload was given up")) }
+    defer { session.release(index) }
     let token = cancellation?.addHandler { session.cancellation.cancel() }
     defer { cancellation?.removeHandler(token.flatMap { $0 }) }
     let range = PartLayout.range(ofPart: index, size: size)
+    let length = range.upperBound - range.lowerBound
     let (change, base): (UInt64, StagingBase?) = state.withLock { state in
       let copies = state.copiesParts && !state.dirty.intersects(range) && range.upperBound <= state.baseLimit
       return (state.partChanges[index] ?? 0, copies ? state.base : nil)
     }
+    // Whoever had the claim before has sent it.
+    if session.has(index, change: change, length: length) { return }
     let upload = try inStore { () throws(ObjectStoreError) in try session.begin() }
     if base == nil { try fill(range, writersWait: writersWait, session.cancellation) }
     let part = try inStore { () throws(ObjectStoreError) in
       if let base { return try copyPart(index, range, of: base, upload, session) }
       return try store.uploadPart(
-        upload, number: index + 1,
-        body: .file(file, offset: range.lowerBound, length: range.upperBound - range.lowerBound),
-        session.cancellation)
+        upload, number: index + 1, body: .file(file, offset: range.lowerBound, length: length), session.cancellation)
     }
-    session.record(
-      index, UploadSession.SentPart(part: part, change: change, length: range.upperBound - range.lowerBound))
+    session.record(index, UploadSession.SentPart(part: part, change: change, length: length))
   }
 
   /// Has the server copy an unchanged part from the base.
@@ -165,37 +230,42 @@ extension StagedFile {
       sourceMatch: base.etag, session.cancellation)
   }
 
+  /// Turns the parts of a sealed session into the object.
   private func complete(
-    _ session: UploadSession, _ snapshot: (size: UInt64, changes: UInt64), _ condition: WriteCondition,
-    _ conditions: ConditionalWrites, _ cancellation: Cancellation?
+    _ session: UploadSession, _ sent: SentState, _ order: UploadOrder
   ) throws(WriteError) -> UploadOutcome {
-    let count = PartLayout.partCount(size: snapshot.size)
-    let parts = session.parts(count: count)
-    guard parts.count == count else {
-      throw .store(ObjectStoreError(.corruptResponse, "a part is missing", key: session.target.key))
-    }
     do throws(WriteError) {
-      let result = try inStore { () throws(ObjectStoreError) in
-        try conditions.admit(session.target.key, condition, completesUpload: true, cancellation)
-        return try store.completeUpload(try session.begin(), parts: parts, condition: condition, cancellation)
+      let count = PartLayout.partCount(size: sent.size)
+      let parts = session.parts(count: count)
+      guard parts.count == count else {
+        throw .store(ObjectStoreError(.corruptResponse, "a part is missing", key: session.target.key))
       }
-      self.session.withLock { $0 = nil }
-      return uploaded(
-        session.target, etag: result.etag, size: snapshot.size, changes: snapshot.changes,
-        attributes: session.target.attributes)
+      let result = try inStore { () throws(ObjectStoreError) in
+        try order.conditions.admit(session.target.key, order.condition, completesUpload: true, order.cancellation)
+        return try store.completeUpload(
+          try session.begin(), parts: parts, condition: order.condition, order.cancellation)
+      }
+      self.session.withLock { if $0 === session { $0 = nil } }
+      return uploaded(order, session.target, result.etag, size: sent.size, changes: sent.changes)
     } catch {
-      if case .store(let cause) = error, cause.code == .preconditionFailed { abandonSession() }
+      switch error {
+      // With what the server has, the same would be refused again.
+      case .store(let cause) where [.preconditionFailed, .invalidRequest, .invalidSize].contains(cause.code):
+        abandonSession()
+      default: session.reopen()
+      }
       throw error
     }
   }
 
   private func uploaded(
-    _ target: UploadTarget, etag: ETag, size: UInt64, changes: UInt64, attributes: ObjectAttributes
+    _ order: UploadOrder, _ target: UploadTarget, _ etag: ETag, size: UInt64, changes: UInt64
   ) -> UploadOutcome {
     state.withLock { state in
       state.uploadedChanges = changes
       state.base = StagingBase(key: target.key, etag: etag, size: size)
       state.nextStreamedPart = 0
+      if order.retires { state.isRetired = true }
       // With changes since, what was dirty stays so: which of it the new version has is not known in ranges, and
       // sending it again is right.
       guard state.changes == changes else { return }
@@ -203,66 +273,7 @@ extension StagedFile {
       state.dirty = RangeSet64()
       state.partChanges = [:]
     }
-    return UploadOutcome(etag: etag, size: size, attributes: attributes)
-  }
-
-  // MARK: Streaming
-
-  /// Hands full parts of a growing new file to the workers, so that `close` has only the tail to wait for.
-  func stream() {
-    let ready: Range<Int> = state.withLock { state in
-      guard state.baseLimit == 0, state.failure == nil else { return 0..<0 }
-      let first = state.nextStreamedPart
-      var next = first
-      // Strictly more than the part: a file of exactly one part stays a single PUT.
-      while next < 10_000, PartLayout.partStart(next + 1) < state.size,
-        state.present.contains(PartLayout.range(ofPart: next, size: state.size))
-      {
-        next += 1
-      }
-      state.nextStreamedPart = next
-      return first..<max(first, next)
-    }
-    guard !ready.isEmpty, let target = streamTarget() else { return }
-    let session = sessionFor(target)
-    for index in ready where session.enter() {
-      workers.submit {
-        defer { session.leave() }
-        do throws(WriteError) {
-          try self.streamPart(index, session)
-        } catch {
-          // No loss: the upload at close finds the part missing and sends it, or reports why it cannot.
-          self.log.debug("a part did not leave early", metadata: ["part": "\(index + 1)", "cause": "\(error)"])
-        }
-      }
-    }
-  }
-
-  private func streamPart(_ index: Int, _ session: UploadSession) throws(WriteError) {
-    let size = state.withLock { $0.size }
-    // A truncation may have overtaken this job.
-    guard PartLayout.partStart(index + 1) <= size, !session.cancellation.isCancelled else { return }
-    try sendPart(index, size: size, session, writersWait: false, nil)
-  }
-
-  /// The upload under way to that key, or a new one; one to another key is given up.
-  func sessionFor(_ target: UploadTarget) -> UploadSession {
-    let fresh = UploadSession(target: target, store: store)
-    let (session, old): (UploadSession, UploadSession?) = session.withLock { current in
-      if let current, current.target.key == target.key, !current.cancellation.isCancelled { return (current, nil) }
-      defer { current = fresh }
-      return (fresh, current)
-    }
-    old?.abandon()
-    return session
-  }
-
-  func abandonSession() {
-    let old = session.withLock { session in
-      defer { session = nil }
-      return session
-    }
-    old?.abandon()
+    return UploadOutcome(etag: etag, size: size, attributes: target.attributes)
   }
 
   private func inStore<Value>(_ body: () throws(ObjectStoreError) -> Value) throws(WriteError) -> Value {
@@ -270,6 +281,26 @@ extension StagedFile {
       return try body()
     } catch {
       throw .store(error)
+    }
+  }
+}
+
+/// The first error of many jobs. Thread-safe.
+private final class FirstFailure: Sendable {
+  private let first = Mutex<WriteError?>(nil)
+
+  var error: WriteError? { first.withLock { $0 } }
+
+  func note(_ error: WriteError) { first.withLock { if $0 == nil { $0 = error } } }
+}
+
+extension WriteError {
+  /// Whether a part can fail like this because it was changed between being hashed and being sent, or cut off.
+  fileprivate var mayComeFromAWrite: Bool {
+    guard case .store(let error) = self else { return false }
+    switch error.code {
+    case .localReadFailed, .invalidRequest, .corruptResponse, .invalidSize: return true
+    default: return false
     }
   }
 }

@@ -50,6 +50,8 @@ public final class StagedFile: Sendable {
     var failure: Errno?
     /// Whether unchanged parts are copied by the server; false once it said that it cannot.
     var copiesParts = true
+    /// Nothing is written any more: the bytes are where no later upload will follow them.
+    var isRetired = false
     /// First part that was not yet handed to the streaming upload.
     var nextStreamedPart = 0
   }
@@ -127,12 +129,19 @@ public final class StagedFile: Sendable {
       throw .staging(Errno(rawValue: EFBIG))
     }
     try writing.shared { () throws(WriteError) in
+      guard !state.withLock({ $0.isRetired }) else { throw .staging(.staleNFSFileHandle) }
       do throws(Errno) {
         try FileSystem.write(bytes, to: file.descriptor, at: offset)
       } catch {
-        throw fail(error)
+        state.withLock { $0.failure = error }
+        throw .staging(error)
       }
-      state.withLock { $0.wrote(offset..<offset + UInt64(bytes.count)) }
+      let isNoted = state.withLock { state in
+        guard !state.isRetired else { return false }
+        state.wrote(offset..<offset + UInt64(bytes.count))
+        return true
+      }
+      guard isNoted else { throw .staging(.staleNFSFileHandle) }
     }
     stream()
   }
@@ -140,28 +149,54 @@ public final class StagedFile: Sendable {
   /// Reads bytes that are here, up to the end of the file.
   /// - Returns: how many bytes were read; nil when some of the range are still the base's (see `fill`).
   public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(WriteError) -> Int? {
-    let range: Range<UInt64>? = state.withLock { state in
-      let end = min(offset + UInt64(buffer.count), state.size)
-      guard offset < end else { return offset..<offset }
-      return state.present.contains(offset..<end) ? offset..<end : nil
+    let attempts = 3
+    for _ in 0..<attempts {
+      let range: Range<UInt64>? = state.withLock { state in
+        let end = min(offset.clampedSum(UInt64(buffer.count)), state.size)
+        guard offset < end else { return offset..<offset }
+        return state.present.contains(offset..<end) ? offset..<end : nil
+      }
+      guard let range else { return nil }
+      guard !range.isEmpty else { return 0 }
+      let target = UnsafeMutableRawBufferPointer(rebasing: buffer[..<(range.upperBound - range.lowerBound).asInt])
+      if try readHere(into: target, at: offset) == target.count { return target.count }
+      // The file has just been cut; its new length is known when that is over.
+      writing.shared {}
     }
-    guard let range else { return nil }
-    guard !range.isEmpty else { return 0 }
-    let target = UnsafeMutableRawBufferPointer(rebasing: buffer[..<(range.upperBound - range.lowerBound).asInt])
-    return try readHere(into: target, at: offset)
+    // The staging file was cut by somebody else.
+    throw .staging(.ioError)
   }
 
   /// Whether no byte of the range is here: then all of it can be read from the base.
   public func isUntouched(offset: UInt64, count: Int) -> Bool {
-    state.withLock { !$0.present.intersects(offset..<offset + UInt64(count)) }
+    state.withLock { !$0.present.intersects(offset..<offset.clampedSum(UInt64(max(0, count)))) }
+  }
+
+  /// Ends writing for good when the bucket has everything: each later write fails with ESTALE.
+  /// - Returns: false, and nothing is changed, when something is here that the bucket does not have.
+  public func retireIfClean() -> Bool {
+    state.withLock { state in
+      guard state.changes == state.uploadedChanges else { return false }
+      state.isRetired = true
+      return true
+    }
   }
 
   /// Sets the length. What is cut off is gone; what is added reads as zeros.
   public func truncate(to size: UInt64) throws(WriteError) {
     guard size <= PartLayout.maximumObjectSize else { throw .staging(Errno(rawValue: EFBIG)) }
     try writing.exclusive { () throws(WriteError) in
-      guard ftruncate(file.descriptor.rawValue, Int(size)) == 0 else { throw fail(Errno(rawValue: errno)) }
-      state.withLock { $0.truncated(to: size) }
+      guard !state.withLock({ $0.isRetired }) else { throw .staging(.staleNFSFileHandle) }
+      // One that fails has changed nothing: the file is as whole as before.
+      while ftruncate(file.descriptor.rawValue, Int(size)) != 0 {
+        guard errno == EINTR else { throw .staging(Errno(rawValue: errno)) }
+      }
+      let isNoted = state.withLock { state in
+        guard !state.isRetired else { return false }
+        state.truncated(to: size)
+        return true
+      }
+      guard isNoted else { throw .staging(.staleNFSFileHandle) }
     }
   }
 
@@ -179,7 +214,14 @@ public final class StagedFile: Sendable {
       }
       guard let missing, let base else { return }
       let piece = missing.lowerBound..<min(missing.upperBound, missing.lowerBound + BaseFetch.chunkSize)
-      let bytes = try BaseFetch.fetch(piece, of: base, from: store, cancellation)
+      let bytes: [UInt8]
+      do throws(WriteError) {
+        bytes = try BaseFetch.fetch(piece, of: base, from: store, cancellation)
+      } catch {
+        // Renamed meanwhile: the same bytes are elsewhere now.
+        if state.withLock({ $0.base != base }) { continue }
+        throw error
+      }
       if writersWait {
         try adopt(bytes, at: piece, from: base)
       } else {
@@ -226,6 +268,7 @@ public final class StagedFile: Sendable {
     }
   }
 
+  /// Reads up to the end of the staging file.
   func readHere(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(WriteError) -> Int {
     var done = 0
     while done < buffer.count {
@@ -239,16 +282,7 @@ public final class StagedFile: Sendable {
         throw .staging(error as? Errno ?? .ioError)
       }
     }
-    // Past the end of the sparse file are zeros: a file that grew by truncate has no bytes there.
-    if done < buffer.count {
-      UnsafeMutableRawBufferPointer(rebasing: buffer[done...]).initializeMemory(as: UInt8.self, repeating: 0)
-    }
-    return buffer.count
-  }
-
-  private func fail(_ error: Errno) -> WriteError {
-    state.withLock { $0.failure = error }
-    return .staging(error)
+    return done
   }
 }
 
@@ -296,4 +330,10 @@ extension StagedFile.State {
 extension UInt64 {
   /// As an Int; lengths that come here are those of buffers in memory.
   var asInt: Int { Int(clamping: self) }
+
+  /// The sum, or the largest number where it does not fit.
+  func clampedSum(_ other: UInt64) -> UInt64 {
+    let (sum, overflow) = addingReportingOverflow(other)
+    return overflow ? .max : sum
+  }
 }

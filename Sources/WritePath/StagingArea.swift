@@ -29,6 +29,11 @@ public final class StagingArea: Sendable {
   public let directory: FilePath
   private let lock: SharedDescriptor
   private let nextNumber: Atomic<UInt64>
+  /// Files up to this number are of earlier mounts.
+  let lastNumberOfBefore: UInt64
+  /// Slots of mounts that have ended, held until what they left was taken up: with fewer mounts than there once were,
+  /// nobody else would come by.
+  let others: Mutex<[StagingArea]>
 
   /// Opens the first slot nobody else uses, makes it if it is not there, and moves what a dead daemon left into
   /// `recovered`.
@@ -36,12 +41,26 @@ public final class StagingArea: Sendable {
   ///   - root: a directory of this user, made if it is not there.
   ///   - name: a short name for people, safe as a file name.
   ///   - identity: tells mounts of different endpoints, buckets and prefixes apart.
-  public init(root: FilePath, name: String, identity: String) throws(StagingAreaError) {
+  public convenience init(root: FilePath, name: String, identity: String) throws(StagingAreaError) {
     let base = "\(name)-\(String(Checksum.of(identity), radix: 16))"
-    let opened = try Self.openSlot(root: root, base: base)
-    directory = opened.directory
-    lock = opened.lock
-    nextNumber = Atomic(Self.firstFreeNumber(in: opened.directory))
+    try wrap(root) { () throws(Errno) in try FileSystem.makePrivateDirectories(root) }
+    for slot in 0..<Self.slots {
+      let directory = root.appending("\(base)-\(slot)")
+      try wrap(directory) { () throws(Errno) in try FileSystem.makePrivateDirectory(directory) }
+      guard let lock = try Self.lock(directory) else { continue }
+      try self.init(
+        directory: directory, lock: lock, others: Self.abandoned(root: root, base: base, but: slot))
+      return
+    }
+    throw StagingAreaError(path: root, cause: .resourceBusy)
+  }
+
+  private init(directory: FilePath, lock: SharedDescriptor, others: [StagingArea]) throws(StagingAreaError) {
+    self.directory = directory
+    self.lock = lock
+    self.others = Mutex(others)
+    lastNumberOfBefore = Self.highestNumber(in: directory)
+    nextNumber = Atomic(lastNumberOfBefore)
     try wrap(directory) { () throws(Errno) in
       for name in ["staging", "unsent", "recovered", "quarantine"] {
         try FileSystem.makePrivateDirectory(directory.appending(name))
@@ -75,37 +94,50 @@ public final class StagingArea: Sendable {
   /// The files that were left in `recovered`, for a message.
   public func recoveredFiles() -> [FilePath] {
     let folder = directory.appending("recovered")
-    return ((try? FileSystem.names(in: folder)) ?? []).map { folder.appending($0) }
+    let own = ((try? FileSystem.names(in: folder)) ?? []).map { folder.appending($0) }
+    return own + others.withLock { $0 }.flatMap { $0.recoveredFiles() }
   }
 
-  private static func openSlot(
-    root: FilePath, base: String
-  ) throws(StagingAreaError) -> (directory: FilePath, lock: SharedDescriptor) {
-    try wrap(root) { () throws(Errno) in try FileSystem.makePrivateDirectories(root) }
-    for slot in 0..<64 {
-      let directory = root.appending("\(base)-\(slot)")
-      let lockPath = directory.appending("lock")
-      let lock = try wrap(directory) { () throws(Errno) in
-        try FileSystem.makePrivateDirectory(directory)
-        let descriptor = lockPath.withPlatformString { open($0, O_RDWR | O_CREAT | O_CLOEXEC, 0o600) }
-        guard descriptor >= 0 else { throw Errno(rawValue: errno) }
-        return SharedDescriptor(owning: FileDescriptor(rawValue: descriptor))
-      }
-      if flock(lock.descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 { return (directory, lock) }
+  private static let slots = 64
+
+  /// The lock of a slot; nil when another daemon has it.
+  private static func lock(_ directory: FilePath) throws(StagingAreaError) -> SharedDescriptor? {
+    let path = directory.appending("lock")
+    let lock = try wrap(directory) { () throws(Errno) in
+      let descriptor = path.withPlatformString { open($0, O_RDWR | O_CREAT | O_CLOEXEC, 0o600) }
+      guard descriptor >= 0 else { throw Errno(rawValue: errno) }
+      return SharedDescriptor(owning: FileDescriptor(rawValue: descriptor))
     }
-    throw StagingAreaError(path: root, cause: .resourceBusy)
+    return flock(lock.descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 ? lock : nil
   }
 
-  /// A number above all that are in use, so that nothing kept is ever written over.
-  private static func firstFreeNumber(in directory: FilePath) -> UInt64 {
+  /// The slots that are there and that nobody uses.
+  private static func abandoned(root: FilePath, base: String, but own: Int) -> [StagingArea] {
+    (0..<slots).compactMap { slot in
+      let directory = root.appending("\(base)-\(slot)")
+      guard slot != own, directory.withPlatformString({ access($0, F_OK) }) == 0,
+        let lock = try? lock(directory)
+      else { return nil }
+      // One that cannot be read is left alone; it must not keep this mount from starting.
+      return try? StagingArea(directory: directory, lock: lock, others: [])
+    }
+  }
+
+  /// The highest number in use, so that nothing kept is ever written over.
+  private static func highestNumber(in directory: FilePath) -> UInt64 {
+    // No mount makes that many files; a name that says so is not ours, and must not use up the numbers.
+    let limit: UInt64 = 1 << 53
     var highest: UInt64 = 0
     for folder in ["staging", "unsent", "recovered", "quarantine"] {
       for name in (try? FileSystem.names(in: directory.appending(folder))) ?? [] {
-        highest = max(highest, UInt64(name.prefix { $0.isNumber }) ?? 0)
+        guard let number = Self.number(of: name), number < limit else { continue }
+        highest = max(highest, number)
       }
     }
     return highest
   }
+
+  static func number(of name: String) -> UInt64? { UInt64(name.prefix { $0.isASCII && $0.isNumber }) }
 }
 
 private func wrap<Value>(

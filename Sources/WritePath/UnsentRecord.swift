@@ -64,19 +64,26 @@ public struct UnsentRecord: Hashable, Sendable {
         guard let (key, text) = value.splitOnce(":"), let key = PercentText.decode(key),
           let text = PercentText.decode(text)
         else { return nil }
-        metadata[key] = text
+        guard metadata.updateValue(text, forKey: key) == nil else { return nil }
       } else {
-        fields[name] = value
+        guard fields.updateValue(value, forKey: name) == nil else { return nil }
       }
     }
-    guard let data = fields["data"], !data.contains("/"), let key = fields["key"].flatMap(PercentText.decode),
+    guard let data = fields["data"], Self.isDataName(data), let key = fields["key"].flatMap(PercentText.decode),
       let size = fields["size"].flatMap(UInt64.init), size <= PartLayout.maximumObjectSize,
       let condition = fields["condition"].flatMap(WriteCondition.init(decoding:)),
       let present = fields["present"].flatMap(RangeSet64.init(decoding:))
     else { return nil }
     if let text = fields["base"] {
-      guard let base = StagingBase(decoding: text) else { return nil }
+      guard let base = StagingBase(decoding: text), base.size <= PartLayout.maximumObjectSize else { return nil }
       self.base = base
+    }
+    // What is neither here nor in the base is nowhere, and would go to the bucket as zeros.
+    guard present.ranges.last.map({ $0.upperBound <= size }) ?? true,
+      present.contains(min(base?.size ?? 0, size)..<size)
+    else { return nil }
+    if let text = fields["type"] {
+      guard PercentText.decode(text) != nil else { return nil }
     }
     self.data = data
     self.size = size
@@ -86,6 +93,12 @@ public struct UnsentRecord: Hashable, Sendable {
       key: ObjectKey(key),
       attributes: ObjectAttributes(
         contentType: fields["type"].flatMap(PercentText.decode), userMetadata: metadata))
+  }
+
+  /// Whether it is a name that the staging area gives: a number and `.data`.
+  private static func isDataName(_ name: String) -> Bool {
+    let digits = name.utf8.prefix { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+    return !digits.isEmpty && name.utf8.dropFirst(digits.count).elementsEqual(".data".utf8)
   }
 
   init(
@@ -170,7 +183,10 @@ enum PercentText {
         bytes.append(byte)
         continue
       }
-      guard rest.count >= 2, let value = UInt8(String(Substring(rest.prefix(2))), radix: 16) else { return nil }
+      // UInt8 would take a sign as well.
+      guard rest.count >= 2, rest.first != UInt8(ascii: "+"), rest.first != UInt8(ascii: "-"),
+        let value = UInt8(String(Substring(rest.prefix(2))), radix: 16)
+      else { return nil }
       bytes.append(value)
       rest = rest.dropFirst(2)
     }

@@ -18,6 +18,9 @@ public struct UploadTarget: Hashable, Sendable {
 
 /// A multipart upload of a staged file and the parts the server has. Thread-safe.
 ///
+/// A part is claimed while it is sent, so that the same part never travels twice at once: the server keeps the last that
+/// arrived, and nobody can tell which that was. While the upload is completed no part is sent at all.
+///
 /// Lock order: `creating` (a gate, held across the request that begins the upload), then `state`.
 final class UploadSession: Sendable {
   /// A part as the server has it, and the state of the bytes it was made from.
@@ -27,11 +30,15 @@ final class UploadSession: Sendable {
     var length: UInt64
   }
 
-  private struct State {
+  fileprivate enum Phase { case open, sealed, abandoned }
+
+  fileprivate struct State {
     var upload: MultipartUpload?
     var parts: [Int: SentPart] = [:]
-    var underway = 0
-    var abandoned = false
+    var phase = Phase.open
+    /// Parts that are being sent now.
+    var claimed: Set<Int> = []
+    /// Woken by every part that was sent.
     var waiters: [Semaphore] = []
   }
 
@@ -58,35 +65,42 @@ final class UploadSession: Sendable {
     }
   }
 
-  /// Notes that a part is being sent; false when the session was abandoned.
-  func enter() -> Bool {
-    state.withLock { state in
-      if state.abandoned { return false }
-      state.underway += 1
-      return true
+  /// Claims a part for the caller, who calls `release` when it was sent; blocks while another sends it.
+  /// - Returns: false when the upload takes no parts now.
+  func claim(_ index: Int) -> Bool {
+    while true {
+      let (isClaimed, other): (Bool, Semaphore?) = state.withLock { state in
+        guard state.phase == .open else { return (false, nil) }
+        return state.claimed.insert(index).inserted ? (true, nil) : (false, state.waiter())
+      }
+      guard let other else { return isClaimed }
+      other.wait()
     }
   }
 
-  /// Notes that a part is no longer being sent.
-  func leave() {
+  /// Ends a claim.
+  func release(_ index: Int) {
     let waiters = state.withLock { state in
-      state.underway -= 1
-      guard state.underway == 0 else { return [Semaphore]() }
+      state.claimed.remove(index)
       defer { state.waiters = [] }
       return state.waiters
     }
     for waiter in waiters { waiter.signal() }
   }
 
-  /// Blocks until no part is being sent.
-  func drain() {
-    let waiter: Semaphore? = state.withLock { state in
-      guard state.underway > 0 else { return nil }
-      let waiter = Semaphore()
-      state.waiters.append(waiter)
-      return waiter
-    }
-    waiter?.wait()
+  /// Lets no part be sent any more until `reopen`; blocks until none is.
+  func seal() {
+    state.withLock { if $0.phase == .open { $0.phase = .sealed } }
+    waitUntilIdle()
+  }
+
+  /// Takes parts again after `seal`.
+  func reopen() {
+    state.withLock { if $0.phase == .sealed { $0.phase = .open } }
+  }
+
+  private func waitUntilIdle() {
+    while let waiter = state.withLock({ $0.claimed.isEmpty ? nil : $0.waiter() }) { waiter.wait() }
   }
 
   func record(_ index: Int, _ part: SentPart) {
@@ -105,11 +119,19 @@ final class UploadSession: Sendable {
 
   /// Stops what is being sent and frees the parts on the server, as far as it can be reached.
   func abandon() {
-    state.withLock { $0.abandoned = true }
+    state.withLock { $0.phase = .abandoned }
     cancellation.cancel()
-    drain()
+    waitUntilIdle()
     guard let upload = state.withLock({ $0.upload }) else { return }
     // A leftover costs storage, not data; listing uploads at the next mount finds it.
     try? store.abortUpload(upload, nil)
+  }
+}
+
+extension UploadSession.State {
+  fileprivate mutating func waiter() -> Semaphore {
+    let waiter = Semaphore()
+    waiters.append(waiter)
+    return waiter
   }
 }

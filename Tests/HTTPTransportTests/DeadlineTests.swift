@@ -26,7 +26,7 @@ import Testing
     let (error, seconds) = try failure(HTTPDeadlines(stall: 0.5)) { _ = try $0.readRequest() }
     #expect(error.code == .stalled)
     #expect(!error.neverSent)
-    #expect(seconds >= 0.5 && seconds < 5)
+    #expect(seconds > 0.49 && seconds < 15)
   }
 
   @Test func silenceAfterAFastStartIsAStall() throws {
@@ -36,7 +36,7 @@ import Testing
       try connection.write(pattern(900_000))
     }
     #expect(error.code == .stalled)
-    #expect(seconds >= 0.5 && seconds < 5)
+    #expect(seconds > 0.49 && seconds < 15)
   }
 
   @Test func aServerThatDoesNotReadIsAStall() throws {
@@ -56,14 +56,14 @@ import Testing
       try connection.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345")
     }
     #expect(error.code == .timedOut)
-    #expect(seconds >= 0.3 && seconds < 5)
+    #expect(seconds > 0.29 && seconds < 15)
   }
 
   @Test func aHandshakeThatHangs() throws {
     let (error, seconds) = try failure(HTTPDeadlines(connect: 0.3), scheme: "https") { _ in }
     #expect(error.code == .connectTimedOut)
     #expect(error.neverSent)
-    #expect(seconds >= 0.3 && seconds < 5)
+    #expect(seconds > 0.29 && seconds < 15)
   }
 
   @Test func aHandshakeThatHangsWithoutAConnectDeadline() throws {

@@ -121,6 +121,29 @@ import Testing
     #expect(announced.code == .bodyTooLarge)
   }
 
+  /// Bytes after the end of a response must not be taken for the response to the next request.
+  @Test(arguments: [HTTPMethod.head, .get, .put])
+  func bytesAfterTheEndOfAResponse(method: HTTPMethod) throws {
+    let server = ScriptedServer { connection in
+      while let request = try connection.readRequest() {
+        let right = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + (request.line.hasPrefix("HEAD") ? "" : "right")
+        let isFirst = request.line.contains("first")
+        try connection.write(right + (isFirst ? "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong" : ""))
+      }
+    }
+    try withServer(server) { transport in
+      for _ in 0..<20 {
+        _ = transport.start(HTTPRequest(method, server.url("/first"))).next()
+        try #expect(transport.exchange(HTTPRequest(.get, server.url("/second"))).body == Array("right".utf8))
+      }
+    }
+  }
+
+  @Test func aLargeAnnouncementReservesNothing() throws {
+    let text = "HTTP/1.1 200 OK\r\nContent-Length: 9000000000000000000\r\n\r\nhello"
+    try #expect(failure(answering: text, limit: .max).code == .truncated)
+  }
+
   @Test func aReceiverThatRefuses() throws {
     let server = ScriptedServer(answering: { _ in "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello" })
     try withServer(server) { transport in
@@ -168,10 +191,13 @@ import Testing
 
   @Test func namesThatDoNotResolve() throws {
     let transport = try HTTPTransport()
-    let error = try transport.failure(HTTPRequest(.get, "http://no-such-host.invalid/?geheim"))
-    #expect(error.code == .unresolved)
-    #expect(error.neverSent)
-    #expect(!error.message.contains("geheim"))
+    // More than once: a handle that is used again must not remember the failure.
+    for _ in 0..<3 {
+      let error = try transport.failure(HTTPRequest(.get, "http://no-such-host.invalid/?geheim"))
+      #expect(error.code == .unresolved)
+      #expect(error.neverSent)
+      #expect(!error.message.contains("geheim"))
+    }
   }
 
   @Test func invalidRequestsFailOnTheSpot() throws {

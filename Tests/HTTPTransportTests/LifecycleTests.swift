@@ -141,6 +141,18 @@ import Testing
     #expect(server.mostOpen == 3)
   }
 
+  @Test func theQueueMovesOnAtOnce() throws {
+    let server = ScriptedServer(answering: { _ in Self.ok })
+    try withServer(server, configuration(perHost: 1)) { transport in
+      let outcomes = Reports<Outcome>()
+      let start = TimeSource.system.monotonic
+      for _ in 0..<200 { _ = transport.start(HTTPRequest(.get, server.url()), reports: outcomes) }
+      #expect(outcomes.next(200).count == 200)
+      // A loop that sleeps before it looks at the queue needs a quarter of a second for each.
+      #expect(TimeSource.system.monotonic - start < 20_000_000_000)
+    }
+  }
+
   @Test func completionsMaySendAgain() throws {
     let server = ScriptedServer(answering: { _ in Self.ok })
     try withServer(server, configuration(perHost: 1)) { transport in

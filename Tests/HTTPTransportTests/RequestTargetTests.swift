@@ -47,6 +47,11 @@ import Testing
     _ = try RequestTarget(HTTPRequest(.put, "http://a/", headers: headers))
   }
 
+  @Test func bodiesNoOneCanSendAreRefused() {
+    let body = HTTPBody.stream(length: 1 << 63) { _, _ in nil }
+    #expect(throws: HTTPError.self) { try RequestTarget(HTTPRequest(.put, "http://a/", body: body)) }
+  }
+
   @Test func getAndHeadHaveNoBody() throws {
     for method in [HTTPMethod.get, .head] {
       #expect(throws: HTTPError.self) { try RequestTarget(HTTPRequest(method, "http://a/", body: .bytes([1]))) }

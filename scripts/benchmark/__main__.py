@@ -136,15 +136,16 @@ def run(options):
         space = rows.Workspace(s3.Bucket(account.environment, BUCKET), directory, options.sizes)
         titles, results = measure(options, space, account)
     print()
-    print("\n".join(report.table(titles, results, options.systems)))
+    print("\n".join(report.table(titles, results, options.systems, rows.UNCOMPARED)))
     print(FOOTNOTE.format(rounds=options.rounds))
     if options.json:
         given = {"rounds": options.rounds} | vars(options.sizes)
-        report.write_json(options.json, given, titles, results)
+        report.write_json(options.json, given, titles, results, rows.UNCOMPARED)
 
 
 FOOTNOTE = """
-Median of {rounds} rounds; CPU of the daemon; the most memory of all rounds.
+Rounds: {rounds}. Wall and CPU seconds (of the daemon) are medians, memory is the most of all rounds, and the last
+column is the median of the fractions within the rounds: below 1, waysfs is better.
 (*) until the whole object is in the bucket: rclone answers close before its upload."""
 
 

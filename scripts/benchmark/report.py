@@ -20,27 +20,35 @@ def medians(samples):
 
 
 def ratio(row):
-    """What waysfs needs over what the better of the others needs: time, or memory where no time is taken."""
-    numbers = {system: medians(samples) for system, samples in row.items() if samples}
-    ours = numbers.pop("waysfs", None)
-    if ours is None or not numbers:
+    """What waysfs needs over what the better of the others needs: time, or memory where no time is taken.
+
+    The better one is that with the lower median. It is compared within each round, and the median of those taken: a
+    load that comes and goes hits both sides of a fraction, so that it moves this less than the medians themselves.
+    """
+    series = {system: [_compared(sample) for sample in samples] for system, samples in row.items() if samples}
+    ours = series.pop("waysfs", None)
+    if ours is None or not series:
         return None
-    column = 0 if ours[0] is not None else 2
-    best = min(numbers.values(), key=lambda columns: columns[column])
-    return ours[column] / best[column]
+    best = min(series.values(), key=statistics.median)
+    return statistics.median(our / their for our, their in zip(ours, best))
 
 
-def table(titles, results, systems):
+def _compared(sample):
+    return sample.peak if sample.wall is None else sample.wall
+
+
+def table(titles, results, systems, uncompared):
     """The lines of the table.
 
     results: row name, then system name, to the list of samples.
+    uncompared: rows in which the systems do not do the same.
     """
     width = max(len(title) for title in titles.values()) + 2
     lines = [" " * width + "".join(f"{system:^24}" for system in systems) + "waysfs /".rjust(12)]
     lines.append(" " * width + f"{'wall s':>8}{'CPU s':>8}{'MiB':>6}  " * len(systems) + "better peer".rjust(12))
     for name, title in titles.items():
         cells = [_cells(medians(results[name].get(system, []))) for system in systems]
-        times = ratio(results[name])
+        times = None if name in uncompared else ratio(results[name])
         lines.append(title.ljust(width) + "".join(cells) + ("-" if times is None else f"{times:.2f}").rjust(12))
     return lines
 
@@ -62,7 +70,7 @@ def machine():
     return {"cores": os.cpu_count(), "memory": memory, "kernel": platform.release(), "machine": platform.machine()}
 
 
-def write_json(path, options, titles, results):
+def write_json(path, options, titles, results, uncompared):
     document = {
         "machine": machine(),
         "options": options,
@@ -70,7 +78,7 @@ def write_json(path, options, titles, results):
             {
                 "name": name,
                 "title": title.strip(),
-                "ratio": ratio(results[name]),
+                "ratio": None if name in uncompared else ratio(results[name]),
                 "samples": {
                     system: [dataclasses.asdict(sample) for sample in samples]
                     for system, samples in results[name].items()
