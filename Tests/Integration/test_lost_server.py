@@ -67,24 +67,41 @@ def test_a_failed_file_is_uploaded_at_the_unmount(bucket, mount, middle):
     assert mounted.unsent() == []
 
 
-def test_an_edit_that_failed_meets_a_newer_version(bucket, mount, middle):
+def fail_to_store(mounted, middle, mode, content):
+    """Writes while the server is away, and ends the mount."""
+    with fails("EIO", "ETIMEDOUT"), open(mounted.path / "file", mode, buffering=0) as file:
+        file.write(content)
+        middle.stop()
+    assert mounted.waysfs.run("umount", mounted.path, check=False).returncode == 2
+    wait_until_ended(mounted.pid)
+    mounted.may_be_dead = True
+
+
+def test_a_file_that_was_not_sent_meets_a_newer_version(bucket, mount, middle):
     """Taken up by the next mount after somebody else changed the object: both are kept."""
     bucket.put("file", b"first")
     mounted = mount(bucket, endpoint=middle.endpoint)
-    with fails("EIO", "ETIMEDOUT"), open(mounted.path / "file", "r+b", buffering=0) as file:
-        file.write(b"ours")
-        middle.stop()
-    mounted.waysfs.run("umount", mounted.path, check=False)
-    wait_until_ended(mounted.pid)
-    mounted.may_be_dead = True
+    fail_to_store(mounted, middle, "wb", b"ours")
     bucket.put("file", b"theirs")
     middle.start()
     mounted.start()
-    eventually(lambda: len(bucket.keys()) == 2, "our version is stored beside the other")
-    (conflict,) = [key for key in bucket.keys() if key != "file"]
-    assert bucket.get("file") == b"theirs"
-    assert bucket.get(conflict) == b"ourst"
+    (conflict,) = eventually(lambda: bucket.keys("file ("), "our version is stored beside the other")
+    assert bucket.get("file") == b"theirs" and bucket.get(conflict) == b"ours"
     eventually(lambda: mounted.unsent() == [], "what is uploaded is not kept any longer")
+
+
+def test_an_edit_that_was_not_sent_and_whose_base_is_gone(bucket, mount, middle):
+    """What was not edited was in the version that is gone, so no whole file can be made: the bytes are kept."""
+    bucket.put("file", b"first, and more")
+    mounted = mount(bucket, endpoint=middle.endpoint)
+    fail_to_store(mounted, middle, "r+b", b"ours")
+    bucket.put("file", b"theirs")
+    middle.start()
+    mounted.start()
+    eventually(lambda: "still cannot be sent; it is kept" in mounted.log_text(), "the log says so")
+    assert bucket.keys() == ["file"] and bucket.get("file") == b"theirs"
+    assert len(mounted.unsent()) == 2
+    assert [path.read_bytes()[:4] for path in mounted.cache.glob("*/unsent/*.data")] == [b"ours"]
 
 
 def test_a_large_file_through_an_outage(bucket, mount, middle):

@@ -51,6 +51,24 @@ def test_both_edit_one_file(bucket, pair):
     eventually(lambda: read(first / "file") == b"by the second", "the name has the other's bytes", 5)
 
 
+def test_both_patch_one_file(bucket, mount):
+    """The bytes around our patch were in a version that is gone: no whole copy can be made of ours, but it is kept."""
+    first, second = mount(bucket), mount(bucket)
+    bucket.put("file", b"common content")
+    with fails("ESTALE", "EIO"), open(first.path / "file", "r+b") as ours:
+        ours.write(b"first")
+        with open(second.path / "file", "r+b") as theirs:
+            theirs.write(b"second")
+    result = first.waysfs.run("umount", first.path, check=False)
+    first.may_be_dead = True
+    assert bucket.get("file") == b"second content"
+    if conflicts(bucket):
+        assert [bucket.get(key) for key in conflicts(bucket)] == [b"firstn content"]
+    else:
+        assert result.returncode == 2 and str(first.cache) in result.stderr
+        assert [path.read_bytes()[:5] for path in first.cache.glob("*/unsent/*.data")] == [b"first"]
+
+
 def test_both_create_one_file(bucket, pair):
     first, second = pair
     with fails("ESTALE"), open(first / "new", "wb") as ours:

@@ -1,0 +1,213 @@
+"""Random operations on a mount and on a plain directory must agree, step by step."""
+
+import os
+import random
+import time
+
+import pytest
+from support.errors import outcome
+from support.trees import assert_same_trees
+
+OPERATIONS = 2000
+NAMES = ["a", "b", "c d", "é", "d1", "d2"]
+SIZES = [0, 1, 7, 4095, 4096, 4097, 30_000, 200_000]
+SEED = int(os.environ.get("WAYSFS_TEST_SEED") or time.time_ns() % 1_000_000)
+
+
+class Model:
+    """Two roots, and files that are open in both."""
+
+    def __init__(self, roots, source):
+        self.roots, self.source = roots, source
+        # Pairs of descriptors.
+        self.open = []
+
+    def path(self):
+        """A relative path: at the top or in one of the directories that may or may not be there."""
+        depth = self.source.choice([0, 0, 1, 1, 2])
+        return os.path.join(*[self.source.choice(["d1", "d2"]) for _ in range(depth)], self.source.choice(NAMES))
+
+    def both(self, call):
+        """Does the same in both roots; what comes out must be the same."""
+        mounted, local = (call(root) for root in self.roots)
+        assert mounted == local
+        return local
+
+    def step(self):
+        kinds = {
+            self.write: 5,
+            self.append: 3,
+            self.truncate: 2,
+            self.read: 5,
+            self.rename: 4,
+            self.unlink: 3,
+            self.mkdir: 3,
+            self.rmdir: 2,
+            self.link: 1,
+            self.chmod: 1,
+            self.list: 2,
+            self.stat: 4,
+            self.open_file: 4,
+            self.use_open_file: 12,
+            self.close_file: 3,
+        }
+        return self.source.choices(list(kinds), kinds.values())[0]()
+
+    # MARK: Operations on paths
+
+    def write(self):
+        path, content = self.path(), self.source.randbytes(self.source.choice(SIZES))
+        self.both(lambda root: outcome((root / path).write_bytes, content))
+        return f"write {path} {len(content)}"
+
+    def append(self):
+        path, content = self.path(), self.source.randbytes(self.source.choice(SIZES))
+
+        def append(root):
+            with open(root / path, "ab") as file:
+                file.write(content)
+
+        self.both(lambda root: outcome(append, root))
+        return f"append {path} {len(content)}"
+
+    def truncate(self):
+        path, size = self.path(), self.source.choice(SIZES)
+        self.both(lambda root: outcome(os.truncate, root / path, size))
+        return f"truncate {path} {size}"
+
+    def read(self):
+        path = self.path()
+
+        def read(root):
+            try:
+                return (root / path).read_bytes()
+            except OSError as error:
+                return error.errno
+
+        self.both(read)
+        return f"read {path}"
+
+    def rename(self):
+        source, target = self.path(), self.path()
+        self.both(lambda root: outcome(os.rename, root / source, root / target))
+        return f"rename {source} {target}"
+
+    def unlink(self):
+        path = self.path()
+        self.both(lambda root: outcome(os.unlink, root / path))
+        return f"unlink {path}"
+
+    def mkdir(self):
+        path = os.path.join(*[self.source.choice(["d1", "d2"]) for _ in range(self.source.choice([1, 1, 2]))])
+        self.both(lambda root: outcome(os.mkdir, root / path))
+        return f"mkdir {path}"
+
+    def rmdir(self):
+        path = self.path()
+        self.both(lambda root: outcome(os.rmdir, root / path))
+        return f"rmdir {path}"
+
+    def link(self):
+        path, target = self.path(), self.source.choice(NAMES)
+        self.both(lambda root: outcome(os.symlink, target, root / path))
+        return f"symlink {path} {target}"
+
+    def chmod(self):
+        path, mode = self.path(), self.source.choice([0o644, 0o755, 0o600])
+        self.both(lambda root: outcome(os.chmod, root / path, mode))
+        return f"chmod {path} {mode:o}"
+
+    def list(self):
+        path = self.source.choice([".", "d1", "d2"])
+
+        def list(root):
+            try:
+                return sorted(os.listdir(root / path))
+            except OSError as error:
+                return error.errno
+
+        self.both(list)
+        return f"list {path}"
+
+    def stat(self):
+        path = self.path()
+
+        def stat(root):
+            try:
+                status = os.lstat(root / path)
+            except OSError as error:
+                return error.errno
+            return status.st_mode, status.st_size if not os.path.isdir(root / path) else None
+
+        self.both(stat)
+        return f"stat {path}"
+
+    # MARK: Operations on open files
+
+    def open_file(self):
+        path = self.path()
+        flags = os.O_RDWR | self.source.choice([0, 0, os.O_CREAT, os.O_CREAT | os.O_TRUNC, os.O_CREAT | os.O_EXCL])
+        descriptors = []
+
+        def open_in(root):
+            descriptors.append(os.open(root / path, flags, 0o644))
+
+        if self.both(lambda root: outcome(open_in, root)) == "done":
+            self.open.append(descriptors)
+        return f"open {path} {flags:o}"
+
+    def use_open_file(self):
+        if not self.open:
+            return self.open_file()
+        number = self.source.randrange(len(self.open))
+        offset, content = self.source.choice(SIZES), self.source.randbytes(self.source.choice(SIZES))
+        calls = [
+            lambda descriptor: os.pwrite(descriptor, content, offset),
+            lambda descriptor: os.pread(descriptor, len(content), offset),
+            lambda descriptor: os.pread(descriptor, 1_000_000, 0),
+            lambda descriptor: os.ftruncate(descriptor, offset),
+            lambda descriptor: os.fsync(descriptor),
+            lambda descriptor: os.fstat(descriptor).st_size,
+        ]
+        kind = self.source.randrange(len(calls))
+        mounted, local = (calls[kind](descriptor) for descriptor in self.open[number])
+        assert mounted == local
+        return f"open file {number}: call {kind} at {offset}, {len(content)} bytes"
+
+    def close_file(self):
+        if self.open:
+            for descriptor in self.open.pop(self.source.randrange(len(self.open))):
+                os.close(descriptor)
+        return "close"
+
+    def close_all(self):
+        while self.open:
+            self.close_file()
+
+
+@pytest.mark.time_limit(180)
+def test_random_operations_agree_with_a_local_disk(bucket, mount, local):
+    print(f"seed {SEED}: repeat with WAYSFS_TEST_SEED={SEED}")
+    mounted = mount(bucket)
+    model = Model([mounted.path, local], random.Random(SEED))
+    history = []
+    try:
+        for number in range(OPERATIONS):
+            history.append("(unfinished)")
+            history[-1] = model.step()
+            if len(model.open) > 6:
+                model.close_file()
+            if number % 400 == 399:
+                history.append("remount")
+                model.close_all()
+                mounted.restart()
+                assert_same_trees(mounted.path, local)
+    except BaseException:
+        print(f"after {len(history)} operations, the last of them:", *history[-40:], sep="\n  ")
+        raise
+    finally:
+        model.close_all()
+    mounted.restart()
+    assert_same_trees(mounted.path, local)
+    assert mounted.unsent() == []
+    assert bucket.uploads() == []
