@@ -40,6 +40,7 @@ public final class FuseSession: Sendable {
 
   deinit {
     if let entry { try? entry.unmount(lazy: true) }
+    invalidator.end()
   }
 
   /// Mounts. Accesses to the mount point wait from now on until `run` answers them.

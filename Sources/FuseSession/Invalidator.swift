@@ -16,16 +16,16 @@ final class Invalidator: KernelCache {
   }
 
   private struct State {
+    // Gone at the end: the filesystem holds this object, and the connection the filesystem.
+    var connection: FuseConnection?
     var queue: [Notification] = []
-    var ended = false
     var thread: pthread_t?
   }
 
-  private let connection: FuseConnection
-  private let state = Mutex(State())
+  private let state: Mutex<State>
   private let work = Semaphore()
 
-  init(_ connection: FuseConnection) { self.connection = connection }
+  init(_ connection: FuseConnection) { state = Mutex(State(connection: connection)) }
 
   func invalidate(_ inode: InodeID) { add(.inode(inode)) }
 
@@ -37,7 +37,7 @@ final class Invalidator: KernelCache {
   private func add(_ notification: Notification) {
     let first = state.withLock { state in
       // The same one twice in a row, as a burst of changes to one file asks for, is sent once.
-      guard !state.ended, state.queue.last != notification else { return false }
+      guard state.connection != nil, state.queue.last != notification else { return false }
       state.queue.append(notification)
       return state.queue.count == 1
     }
@@ -50,8 +50,9 @@ final class Invalidator: KernelCache {
     let argument = Unmanaged.passRetained(self)
     guard waysfs_thread_start(&thread, "waysfs-inval", invalidatorMain, argument.toOpaque()) == 0 else {
       argument.release()
-      connection.log.error("cannot start the invalidation thread; changes by others show when attributes expire")
-      return state.withLock { $0.ended = true }
+      let connection = state.withLock { $0.connection.take() }
+      connection?.log.error("cannot start the invalidation thread; changes by others show when attributes expire")
+      return
     }
     state.withLock { $0.thread = thread }
   }
@@ -59,7 +60,7 @@ final class Invalidator: KernelCache {
   /// Drops what was not sent and ends the thread. After the workers have ended: nothing waits for anything then.
   func end() {
     let thread = state.withLock { state in
-      state.ended = true
+      state.connection = nil
       state.queue = []
       defer { state.thread = nil }
       return state.thread
@@ -72,16 +73,16 @@ final class Invalidator: KernelCache {
   fileprivate func run() {
     while true {
       work.wait()
-      let (batch, ended) = state.withLock { state in
+      let (batch, connection) = state.withLock { state in
         defer { state.queue = [] }
-        return (state.queue, state.ended)
+        return (state.queue, state.connection)
       }
-      for notification in batch { send(notification) }
-      if ended { return }
+      guard let connection else { return }
+      for notification in batch { send(notification, connection) }
     }
   }
 
-  private func send(_ notification: Notification) {
+  private func send(_ notification: Notification, _ connection: FuseConnection) {
     let result =
       switch notification {
       case .inode(let inode): waysfs_session_invalidate_inode(connection.raw, inode.value)

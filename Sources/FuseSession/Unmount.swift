@@ -26,7 +26,9 @@ extension MountTableEntry {
   private func unmountWithHelper(lazy: Bool) throws(FuseSessionError) {
     let result: ProgramResult
     do throws(Errno) {
-      result = try runProgram(["fusermount3", "-u"] + (lazy ? ["-z"] : []) + ["--", mountpoint])
+      // Where Debian has it, whatever PATH a service was given; the name alone for other systems.
+      let helper = access("/usr/bin/fusermount3", X_OK) == 0 ? "/usr/bin/fusermount3" : "fusermount3"
+      result = try runProgram([helper, "-u"] + (lazy ? ["-z"] : []) + ["--", mountpoint])
     } catch {
       throw FuseSessionError(
         .helperMissing,

@@ -173,7 +173,7 @@ import Testing
   }
 }
 
-private final class CacheBox: @unchecked Sendable {
+final class CacheBox: @unchecked Sendable {
   // Written once, before the calls that read it.
   var cache: (any KernelCache)?
 }

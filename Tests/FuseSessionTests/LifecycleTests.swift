@@ -139,6 +139,22 @@ import Testing
     #expect(try MountTable.current().top(at: path) == nil)
   }
 
+  @Test func theFilesystemIsLetGoOfThoughItKnowsTheKernelCache() throws {
+    weak var gone: FakeFilesystem?
+    do {
+      let box = CacheBox()
+      var hooks = FakeFilesystem.Hooks()
+      hooks.lookup = { (name, _) throws(Errno) in box.cache?.invalidate(name, in: .root) }
+      let filesystem = FakeFilesystem(hooks)
+      gone = filesystem
+      try withMount(filesystem) { (mount) throws in
+        box.cache = mount.session.kernelCache
+        _ = try? status(mount.at("nothing"))
+      }
+    }
+    #expect(eventually { gone == nil })
+  }
+
   @Test func descriptorsAreGivenBack() throws {
     func descriptors() throws -> Int { try names("/proc/self/fd").count }
     let filesystem = FakeFilesystem()

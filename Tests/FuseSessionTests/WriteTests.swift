@@ -35,4 +35,19 @@ import Testing
       #expect(try readBytes(mount.at("file")) == expected)
     }
   }
+
+  @Test(.enabled(if: geteuid() == 0, "only root can write as somebody else"))
+  func aWriteBySomebodyElseClearsTheSetUserIDBit() throws {
+    let filesystem = FakeFilesystem()
+    filesystem.add("file", mode: S_IFREG | 0o4777)
+    try withMount(filesystem, adjusting: { $0.allowOther = true }) { (mount) throws in
+      let path = mount.at("file")
+      let result = try runProgram([
+        "setpriv", "--reuid=65534", "--clear-groups", "sh", "-c", "echo x >> '\(path)'",
+      ])
+      #expect(result.status == 0, "\(result.message)")
+      #expect(try status(path).st_mode == S_IFREG | 0o777)
+      #expect(filesystem.counts.changes.contains { $0.mode == 0o777 })
+    }
+  }
 }

@@ -17,9 +17,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#if defined(__clang__)
 #pragma clang assume_nonnull begin
-#endif
 
 /* A request of the kernel that waits for its reply. */
 typedef struct fuse_req *waysfs_request;
@@ -291,6 +289,4 @@ int waysfs_session_invalidate_inode(struct waysfs_session *session, uint64_t ino
 int waysfs_session_invalidate_entry(
     struct waysfs_session *session, uint64_t parent, const char *name, size_t length);
 
-#if defined(__clang__)
 #pragma clang assume_nonnull end
-#endif
