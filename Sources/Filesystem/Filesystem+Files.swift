@@ -202,12 +202,6 @@ extension Filesystem {
       state.modified = now
       state.timeIsExplicit = false
     }
-    // The kernel leaves this to us (HANDLE_KILLPRIV): a file that is written loses set-user-ID and set-group-ID.
-    _ = tree.update(file.inode) { node in
-      if let permissions = node.posix.permissions, permissions & 0o6000 != 0 {
-        node.posix.permissions = permissions & ~0o6000
-      }
-    }
   }
 
   /// The staged file to write to, made from the version the handle has open.

@@ -157,16 +157,6 @@ import Testing
     #expect(bench.object("temporary") == nil)
   }
 
-  @Test func setUserIDIsLostWhenTheFileIsWritten() throws {
-    let bench = try Bench()
-    try bench.put("tool", "x", metadata: ["mode": "\(0o104755)"])
-    #expect(try bench.stat("tool").mode == 0o104755)
-    let handle = try bench.open("tool", writes: true)
-    try bench.write("y".utf8, to: handle)
-    try bench.close(handle)
-    #expect(try bench.metadata("tool")["mode"] == "\(0o100755)")
-  }
-
   @Test func aReadOnlyMountRefusesEveryChange() throws {
     let bench = try Bench(readOnly: true)
     try bench.put("a", "x")
