@@ -10,7 +10,8 @@ extension Filesystem {
   /// open(2): what is read from now on is the version the bucket has now.
   public func open(_ inode: InodeID, _ mode: OpenMode, _ context: CallContext) throws(Errno) -> OpenReply {
     if mode.writes || mode.truncates { try requireWritable() }
-    let (view, path) = try existing(inode)
+    // Another file has just taken the name (rename), or it is gone: ESTALE makes the kernel look the name up again.
+    guard let view = tree.view(inode), let path = view.path else { throw .staleNFSFileHandle }
     switch view.type {
     case .directory: throw .isDirectory
     case .link: throw .tooManySymbolicLinkLevels
@@ -24,7 +25,11 @@ extension Filesystem {
         throw .staleNFSFileHandle
       }
     }
-    guard let opened = tree.open(inode) else { throw .staleNFSFileHandle }
+    guard let opened = tree.open(inode) else {
+      // Waits for the unlink or rename that takes the name; when that fails, the file is what it was.
+      locks.withClaims([.one(path)]) {}
+      return try open(inode, mode, context)
+    }
     opened.outdated.map(discard)
     let handle = FileHandle(inode: inode, content: opened.content, mode: mode, epoch: opened.epoch)
     if mode.truncates {

@@ -93,7 +93,8 @@ extension Filesystem {
     guard let path = view.path else {
       // Unlinked, or taken away by somebody else, and still open.
       if view.content != nil { return reply(view) }
-      throw .noSuchFileOrDirectory
+      // By its path it may be another file now: the kernel looks the name up again.
+      throw .staleNFSFileHandle
     }
     guard try refresh(view, path, context.cancellation), let view = tree.view(inode) else {
       if handle != nil { return reply(view) }

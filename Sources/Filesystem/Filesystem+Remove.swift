@@ -12,15 +12,16 @@ extension Filesystem {
     try locks.withClaims([.one(path)]) { () throws(Errno) in
       let view = try found(name, in: parent, context)
       guard view.type != .directory else { throw .isDirectory }
-      try preserve(view, path, context)
-      do throws(ObjectStoreError) {
-        if view.version != nil || view.content?.version != nil {
-          try keepDirectory(parent, context.cancellation)
-          try store.delete(key(path), context.cancellation)
+      try leaving(view, path, context) { () throws(Errno) in
+        do throws(ObjectStoreError) {
+          if view.version != nil || view.content?.version != nil {
+            try keepDirectory(parent, context.cancellation)
+            try store.delete(key(path), context.cancellation)
+          }
+        } catch {
+          tree.distrust(name, in: parent)
+          throw log.report("unlink", error)
         }
-      } catch {
-        tree.distrust(name, in: parent)
-        throw log.report("unlink", error)
       }
       orphan(view)
       tree.remove(name, from: parent)
@@ -78,11 +79,28 @@ extension Filesystem {
     _ = tree.update(directory) { $0.hasMarker = true }
   }
 
+  /// Takes the object of a file away with `remove`: who has it open keeps its bytes, and nobody opens it meanwhile, since
+  /// nothing would be left to read.
+  func leaving(
+    _ view: NodeView, _ path: String, _ context: CallContext, _ remove: () throws(Errno) -> Void
+  ) throws(Errno) {
+    _ = tree.update(view.id) { $0.isLeaving = true }
+    do throws(Errno) {
+      try preserve(view, path, context)
+      try remove()
+    } catch {
+      _ = tree.update(view.id) { $0.isLeaving = false }
+      throw error
+    }
+  }
+
   /// Brings the bytes of an open file here before its object goes away.
-  func preserve(_ view: NodeView, _ path: String, _ context: CallContext) throws(Errno) {
-    guard let content = view.content else { return }
-    let epoch = content.withState { $0.epoch }
-    guard handles.files(of: view.id).contains(where: { $0.mode.reads && $0.epoch == epoch }) else { return }
+  private func preserve(_ view: NodeView, _ path: String, _ context: CallContext) throws(Errno) {
+    guard let content = tree.view(view.id)?.content else { return }
+    let open = handles.files(of: view.id)
+    let (opens, epoch) = content.withState { ($0.opens, $0.epoch) }
+    // An open that is counted and has no handle yet may be one to read.
+    guard opens > open.count || open.contains(where: { $0.mode.reads && $0.epoch == epoch }) else { return }
     let staged = try staged(content, of: view.id)
     do throws(WriteError) {
       try staged.fill(0..<staged.size, context.cancellation)
@@ -93,7 +111,8 @@ extension Filesystem {
 
   /// Nothing of the file goes to the bucket any more; it lives as long as it is open.
   func orphan(_ view: NodeView) {
-    guard let content = view.content else { return }
+    // Asked anew: it may have been opened since.
+    guard let content = tree.view(view.id)?.content else { return }
     let (staged, isOpen): (StagedFile?, Bool) = content.withState { state in
       state.orphaned = true
       return (state.staged, state.opens > 0)

@@ -39,8 +39,10 @@ extension Filesystem {
       do throws(Errno) {
         if isDirectory {
           try renameDirectory(view, move, context)
+        } else if let replaced {
+          try leaving(replaced, move.destination, context) { () throws(Errno) in try renameFile(view, move, context) }
         } else {
-          try renameFile(view, move, replaced, context)
+          try renameFile(view, move, context)
         }
       } catch {
         tree.distrust(move.name, in: move.parent)
@@ -75,10 +77,7 @@ extension Filesystem {
 
   // MARK: A file
 
-  private func renameFile(
-    _ view: NodeView, _ move: Move, _ replaced: NodeView?, _ context: CallContext
-  ) throws(Errno) {
-    if let replaced { try preserve(replaced, move.destination, context) }
+  private func renameFile(_ view: NodeView, _ move: Move, _ context: CallContext) throws(Errno) {
     // What was written since the last close goes to the old name first, with its conditions; then all of it moves.
     if let content = view.content, content.isDirty { try commitClaimed(view.id, content, to: move.source) }
     guard let version = tree.view(view.id)?.version ?? view.version else { throw .noSuchFileOrDirectory }

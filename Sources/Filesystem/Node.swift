@@ -54,6 +54,8 @@ final class Node: @unchecked Sendable {
   var freshUntil: UInt64 = 0
   /// For files that are open or hold what could not be sent.
   var content: FileContent?
+  /// Its name is being taken away by an unlink or a rename over it: who opens it now must wait for how that ends.
+  var isLeaving = false
   /// The version whose pages the kernel may hold.
   var kernelVersion: ETag?
   /// For links: where it leads, once read, and the version it was read from.
@@ -122,6 +124,7 @@ struct NodeView: Sendable {
   var isFresh: Bool
   var isLocal: Bool
   var content: FileContent?
+  var isLeaving: Bool
   var hasMarker: Bool
   var foreign: [String: String]
   var target: String?

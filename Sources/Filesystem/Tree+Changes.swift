@@ -155,12 +155,12 @@ extension Tree {
   // MARK: Opens
 
   /// The content of a file, made when it is the first to be opened; the open is counted.
-  /// - Returns: nil when the inode is gone or is no file; `outdated` is a staged file to discard.
+  /// - Returns: nil when the inode is gone, is leaving or is no file; `outdated` is a staged file to discard.
   func open(
     _ id: InodeID
   ) -> (content: FileContent, epoch: Int, keepsPages: Bool, outdated: StagedFile?)? {
     withState { state in
-      guard let node = state.nodes[id], node.type == .file else { return nil }
+      guard let node = state.nodes[id], node.type == .file, !node.isLeaving else { return nil }
       let content = node.content ?? FileContent(inode: id, version: node.version)
       node.content = content
       let known = node.version

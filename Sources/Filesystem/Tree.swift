@@ -63,7 +63,8 @@ final class Tree: Sendable {
       posix: node.posix, version: node.version, attributes: attributes(of: node),
       lifetime: node.isLocal ? configuration.metadataLifetime : left,
       isFresh: node.freshUntil > now && (node.attributesKnown || node.id == .root),
-      isLocal: node.isLocal, content: node.content, hasMarker: node.hasMarker, foreign: node.foreign,
+      isLocal: node.isLocal, content: node.content, isLeaving: node.isLeaving, hasMarker: node.hasMarker,
+      foreign: node.foreign,
       target: node.target.flatMap { $0.etag == node.version?.etag ? $0.text : nil })
   }
 
