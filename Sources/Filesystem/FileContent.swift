@@ -69,6 +69,21 @@ final class FileContent: Sendable {
   }
 }
 
+extension FileContent.State {
+  /// Goes over to somebody else's version, which was seen since, unless something here is unsent: it is the one that is
+  /// read from now on, and the handles of before are stale.
+  /// - Returns: a staged file to discard.
+  mutating func renew(to known: FileVersion) -> StagedFile? {
+    let isClean = !orphaned && !(staged?.isDirty ?? false) && !attributesPending
+    // A write that is on its way to the staged file must fail, not vanish with it.
+    guard isClean, version?.etag != known.etag, staged?.retireIfClean() ?? true else { return nil }
+    if opens > 0 || staged != nil { epoch += 1 }
+    version = known
+    defer { staged = nil }
+    return staged
+  }
+}
+
 /// An open file. Thread-safe.
 final class FileHandle: Sendable {
   let inode: InodeID

@@ -19,12 +19,12 @@ extension Filesystem {
     }
     if !view.isFresh, !view.isLocal {
       guard try refresh(view, path, context.cancellation) else { throw .noSuchFileOrDirectory }
-      // The kernel may believe the length of the version before for a moment longer than we do (it counts in ticks), and
-      // would cut this one to it. ESTALE makes it look the name up and open it once more.
-      guard tree.view(inode)?.version?.etag == view.version?.etag || configuration.metadataLifetime <= 0 else {
-        throw .staleNFSFileHandle
-      }
     }
+    let renewed = tree.renew(inode)
+    renewed.outdated.map(discard)
+    // The kernel would cut this version to the length of the one it was told of before, which it believes for as long as
+    // we said, and some ticks. ESTALE makes it look the name up and open it once more.
+    guard renewed.isShown || configuration.metadataLifetime <= 0 else { throw .staleNFSFileHandle }
     guard let opened = tree.open(inode) else {
       // Waits for the unlink or rename that takes the name; when that fails, the file is what it was.
       locks.withClaims([.one(path)]) {}

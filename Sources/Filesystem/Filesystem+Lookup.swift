@@ -122,7 +122,8 @@ extension Filesystem {
   }
 
   func reply(_ view: NodeView) -> AttributeReply {
-    AttributeReply(attributes: view.attributes, lifetime: view.lifetime)
+    _ = tree.update(view.id) { $0.shownVersion = view.shownVersion }
+    return AttributeReply(attributes: view.attributes, lifetime: view.lifetime)
   }
 
   /// readlink(2).

@@ -56,6 +56,8 @@ final class Node: @unchecked Sendable {
   var content: FileContent?
   /// Its name is being taken away by an unlink or a rename over it: who opens it now must wait for how that ends.
   var isLeaving = false
+  /// The version whose length the kernel was last told; nil for what is only here.
+  var shownVersion: ETag?
   /// The version whose pages the kernel may hold.
   var kernelVersion: ETag?
   /// For links: where it leads, once read, and the version it was read from.
@@ -124,6 +126,8 @@ struct NodeView: Sendable {
   var isFresh: Bool
   var isLocal: Bool
   var content: FileContent?
+  /// The version whose length `attributes` show; nil for what is only here.
+  var shownVersion: ETag?
   var isLeaving: Bool
   var hasMarker: Bool
   var foreign: [String: String]

@@ -72,6 +72,7 @@ extension Tree {
       guard let node = state.nodes[id] else { return }
       // The pages the kernel has are of what was just written.
       if node.kernelVersion == node.version?.etag { node.kernelVersion = version.etag }
+      node.shownVersion = version.etag
       node.version = version
       node.posix = posix
       node.attributesKnown = true
@@ -154,6 +155,16 @@ extension Tree {
 
   // MARK: Opens
 
+  /// Lets an open file go over to the version that is known now.
+  /// - Returns: whether the kernel was told that version's length; `outdated` is a staged file to discard.
+  func renew(_ id: InodeID) -> (isShown: Bool, outdated: StagedFile?) {
+    withState { state in
+      guard let node = state.nodes[id], let known = node.version else { return (true, nil) }
+      let outdated = node.content?.withState { $0.renew(to: known) }
+      return (node.isLocal || node.shownVersion == shownVersion(of: node), outdated)
+    }
+  }
+
   /// The content of a file, made when it is the first to be opened; the open is counted.
   /// - Returns: nil when the inode is gone, is leaving or is no file; `outdated` is a staged file to discard.
   func open(
@@ -165,17 +176,8 @@ extension Tree {
       node.content = content
       let known = node.version
       let (epoch, version, staged, outdated) = content.withState { state in
-        var outdated: StagedFile?
+        let outdated = known.flatMap { state.renew(to: $0) }
         state.opens += 1
-        // Somebody else's version was seen since: from this open on it is the one that is read.
-        let isClean = !state.orphaned && !(state.staged?.isDirty ?? false) && !state.attributesPending
-        // A write that is on its way to the staged file must fail, not vanish with it.
-        if isClean, let known, state.version?.etag != known.etag, state.staged?.retireIfClean() ?? true {
-          if state.opens > 1 || state.staged != nil { state.epoch += 1 }
-          state.version = known
-          outdated = state.staged
-          state.staged = nil
-        }
         return (state.epoch, state.version, state.staged != nil, outdated)
       }
       let keeps = staged || (version != nil && node.kernelVersion == version?.etag)
@@ -236,6 +238,7 @@ extension Tree {
     withState { state in
       guard let node = state.nodes[id] else { return }
       if node.kernelVersion == node.version?.etag { node.kernelVersion = version.etag }
+      if node.shownVersion == node.version?.etag { node.shownVersion = version.etag }
       if let target = node.target { node.target = (target.text, version.etag) }
       node.version = version
     }

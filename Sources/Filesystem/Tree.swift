@@ -63,7 +63,8 @@ final class Tree: Sendable {
       posix: node.posix, version: node.version, attributes: attributes(of: node),
       lifetime: node.isLocal ? configuration.metadataLifetime : left,
       isFresh: node.freshUntil > now && (node.attributesKnown || node.id == .root),
-      isLocal: node.isLocal, content: node.content, isLeaving: node.isLeaving, hasMarker: node.hasMarker,
+      isLocal: node.isLocal, content: node.content, shownVersion: shownVersion(of: node), isLeaving: node.isLeaving,
+      hasMarker: node.hasMarker,
       foreign: node.foreign,
       target: node.target.flatMap { $0.etag == node.version?.etag ? $0.text : nil })
   }
@@ -82,8 +83,15 @@ final class Tree: Sendable {
       modified: modified, changed: max(node.posix.changed ?? modified, content?.modified ?? modified))
   }
 
+  /// The version whose length `attributes(of:)` shows; nil for what is only here.
+  func shownVersion(of node: Node) -> ETag? {
+    guard let content = node.content else { return node.version?.etag }
+    return content.isLocal ? nil : content.version?.etag
+  }
+
   func entry(_ node: Node, _ state: State, _ now: UInt64) -> EntryReply {
     let view = view(node, state, now)
+    node.shownVersion = view.shownVersion
     return EntryReply(
       inode: node.id, generation: generation, attributes: view.attributes, lifetime: view.lifetime)
   }
