@@ -84,6 +84,26 @@ def test_an_open_file_stays_one_version(bucket, path):
         assert len(set(rest)) <= 1
 
 
+def test_a_new_version_is_read_whole_although_the_old_one_is_open(bucket, mount):
+    """A player has a file open, another client makes it longer, and `cp` comes after an `ls`."""
+    path = mount(bucket, "--metadata-ttl", "2").path / "file"
+    bucket.put("file", b"1" * 1000)
+    with open(path, "rb", buffering=0) as player:
+        assert player.read(10) == b"1" * 10
+        bucket.put("file", b"2" * 5000)
+
+        def copied():
+            os.stat(path)
+            return read(path)
+
+        def new():
+            content = copied()
+            assert content in (None, b"1" * 1000, b"2" * 5000), f"{len(content)} bytes of {set(content)}"
+            return content == b"2" * 5000
+
+        eventually(new, "the new version is read", 10)
+
+
 def test_own_work_is_seen_at_once(bucket, path):
     """Within the lifetime of everything the mount has learnt before."""
     assert os.listdir(path) == [] and not (path / "d").exists()
