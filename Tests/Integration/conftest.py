@@ -1,5 +1,6 @@
 """Fixtures: servers, buckets and mounts, and the promise that a test leaves nothing behind."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ MOUNTS = pytest.StashKey[list]()
 
 
 def pytest_configure(config):
+    # A shell starts what it puts into the background with SIGINT ignored, and programs started here would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", f"time_limit(seconds): how long the test may take; {DEFAULT_TIME_LIMIT} else")
 
 

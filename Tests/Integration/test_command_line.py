@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 from support.processes import daemons, is_mounted
+from support.servers import required
 
 
 def test_version(waysfs):
@@ -109,3 +110,24 @@ def test_a_relative_mount_point(bucket, mount, waysfs):
     waysfs.run("umount", "./mount/", cwd=made.path.parent)
     assert not is_mounted(made.path)
     assert daemons(waysfs.binary, made.path) == {}
+
+
+def test_an_api_key_is_enough(bucket, mount, waysfs):
+    """The key pair, the endpoint and the region come from the control plane."""
+    made = mount(bucket, start=False)
+    environment = {
+        "AWS_ACCESS_KEY_ID": "",
+        "AWS_SECRET_ACCESS_KEY": "",
+        "WAYSCLOUD_API_KEY": required("WAYSFS_TEST_API_KEY"),
+        "WAYSCLOUD_API_URL": required("WAYSFS_TEST_CONTROL_PLANE"),
+    }
+    files = ["--cache-dir", str(made.cache), "--log-file", str(made.log)]
+    waysfs.run("mount", bucket.name, made.path, *files, environment=environment)
+    (made.path / "file").write_bytes(b"with the pair it was given")
+    assert bucket.get("file") == b"with the pair it was given"
+    waysfs.run("umount", made.path)
+
+    wrong = {**environment, "WAYSCLOUD_API_KEY": "this-is-not-it"}
+    result = waysfs.run("mount", bucket.name, made.path, *files, environment=wrong, check=False)
+    assert result.returncode != 0 and not is_mounted(made.path)
+    assert "WAYSCLOUD_API_KEY" in result.stderr and "this-is-not-it" not in result.stderr + made.log_text()

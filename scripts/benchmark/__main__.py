@@ -144,8 +144,8 @@ def run(options):
 
 
 FOOTNOTE = """
-Rounds: {rounds}. Wall and CPU seconds (of the daemon) are medians, memory is the most of all rounds, and the last
-column is the median of the fractions within the rounds: below 1, waysfs is better.
+Rounds: {rounds}. Wall and CPU seconds (of the daemon) are medians, memory is the most of all rounds. The last columns
+compare the medians, and the best round of each: below 1, waysfs is better.
 (*) until the whole object is in the bucket: rclone answers close before its upload."""
 
 

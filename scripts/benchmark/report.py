@@ -19,18 +19,15 @@ def medians(samples):
     return over("wall", statistics.median), over("cpu", statistics.median), over("peak", max)
 
 
-def ratio(row):
+def ratio(row, choose):
     """What waysfs needs over what the better of the others needs: time, or memory where no time is taken.
 
-    The better one is that with the lower median. It is compared within each round, and the median of those taken: a
-    load that comes and goes hits both sides of a fraction, so that it moves this less than the medians themselves.
+    choose: makes one number of the rounds' samples: their median, or, since the load of other programs only ever adds,
+    their minimum.
     """
-    series = {system: [_compared(sample) for sample in samples] for system, samples in row.items() if samples}
-    ours = series.pop("waysfs", None)
-    if ours is None or not series:
-        return None
-    best = min(series.values(), key=statistics.median)
-    return statistics.median(our / their for our, their in zip(ours, best))
+    numbers = {system: choose(map(_compared, samples)) for system, samples in row.items() if samples}
+    ours = numbers.pop("waysfs", None)
+    return None if ours is None or not numbers else ours / min(numbers.values())
 
 
 def _compared(sample):
@@ -44,13 +41,17 @@ def table(titles, results, systems, uncompared):
     uncompared: rows in which the systems do not do the same.
     """
     width = max(len(title) for title in titles.values()) + 2
-    lines = [" " * width + "".join(f"{system:^24}" for system in systems) + "waysfs /".rjust(12)]
-    lines.append(" " * width + f"{'wall s':>8}{'CPU s':>8}{'MiB':>6}  " * len(systems) + "better peer".rjust(12))
+    lines = [" " * width + "".join(f"{system:^24}" for system in systems) + "waysfs / better peer".rjust(22)]
+    lines.append(" " * width + f"{'wall s':>8}{'CPU s':>8}{'MiB':>6}  " * len(systems) + f"{'median':>12}{'best':>10}")
     for name, title in titles.items():
         cells = [_cells(medians(results[name].get(system, []))) for system in systems]
-        times = None if name in uncompared else ratio(results[name])
-        lines.append(title.ljust(width) + "".join(cells) + ("-" if times is None else f"{times:.2f}").rjust(12))
+        ratios = [None if name in uncompared else ratio(results[name], choose) for choose in (statistics.median, min)]
+        lines.append(title.ljust(width) + "".join(cells) + f"{_ratio(ratios[0]):>12}{_ratio(ratios[1]):>10}")
     return lines
+
+
+def _ratio(number):
+    return "-" if number is None else f"{number:.2f}"
 
 
 def _cells(columns):
@@ -78,7 +79,9 @@ def write_json(path, options, titles, results, uncompared):
             {
                 "name": name,
                 "title": title.strip(),
-                "ratio": None if name in uncompared else ratio(results[name]),
+                "compared": name not in uncompared,
+                "ratio of medians": ratio(results[name], statistics.median),
+                "ratio of best": ratio(results[name], min),
                 "samples": {
                     system: [dataclasses.asdict(sample) for sample in samples]
                     for system, samples in results[name].items()
