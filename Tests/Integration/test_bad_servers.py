@@ -2,7 +2,9 @@
 
 import datetime
 import os
-import time
+import signal
+import subprocess
+import threading
 from email.utils import format_datetime
 
 import pytest
@@ -273,50 +275,43 @@ def test_success_with_an_error_inside(bucket, between):
     assert mounted.unsent() == []
 
 
-def test_a_slow_server_does_not_hinder_other_files(bucket, between):
+@pytest.fixture
+def held(bucket, between):
+    """A program that reads a file whose bytes do not come before `release` is called."""
     middle, mounted = between
     bucket.put("slow", CONTENT)
-    bucket.put("quick", b"quick")
+    released = threading.Event()
 
     def script(request, forward):
         if request.key == "slow" and is_read(request):
-            eventually(lambda: released, "the test goes on")
+            released.wait(50)
         return forward()
 
-    released = []
     middle.script = script
-    descriptor = os.open(mounted.path / "slow", os.O_RDONLY)
-    try:
-        pid = os.fork()
-        if pid == 0:
-            os.read(descriptor, 10)
-            os._exit(0)
-        eventually(lambda: any(is_read(one) and one.key == "slow" for one in middle.requests), "the read is sent")
-        begin = time.monotonic()
-        assert (mounted.path / "quick").read_bytes() == b"quick"
-        assert sorted(os.listdir(mounted.path)) == ["quick", "slow"]
-        assert time.monotonic() - begin < 10
-        released.append(True)
-        assert os.waitpid(pid, 0)[1] == 0
-    finally:
-        released.append(True)
-        os.close(descriptor)
+    with subprocess.Popen(["cat", mounted.path / "slow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        eventually(lambda: any(is_read(request) for request in middle.requests), "the read is sent")
+        try:
+            yield program, released.set
+        finally:
+            released.set()
+            program.kill()
 
 
-def test_a_waiting_read_can_be_interrupted(bucket, between):
-    """Ctrl-C ends a program that waits for a server that does not answer."""
+def test_a_slow_server_does_not_hinder_other_files(bucket, between, held):
     middle, mounted = between
-    bucket.put("slow", CONTENT)
-    released = []
-    middle.script = lambda request, forward: (
-        (eventually(lambda: released, "the test goes on", 50), forward())[1] if is_read(request) else forward()
-    )
-    pid = os.fork()
-    if pid == 0:
-        os.execvp("cat", ["cat", str(mounted.path / "slow")])
-    try:
-        eventually(lambda: any(is_read(one) for one in middle.requests), "the read is sent")
-        os.kill(pid, 2)
-        eventually(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, "the program ends", 10)
-    finally:
-        released.append(True)
+    program, release = held
+    bucket.put("quick", b"quick")
+    assert (mounted.path / "quick").read_bytes() == b"quick"
+    assert sorted(os.listdir(mounted.path)) == ["quick", "slow"]
+    (mounted.path / "new").write_bytes(CONTENT)
+    os.unlink(mounted.path / "new")
+    assert program.poll() is None
+    release()
+    assert program.communicate(timeout=20) == (CONTENT, b"")
+
+
+def test_a_waiting_read_can_be_interrupted(held):
+    """Ctrl-C ends a program that waits for a server that does not answer."""
+    program, _ = held
+    program.send_signal(signal.SIGINT)
+    assert program.wait(10) == -signal.SIGINT

@@ -1,8 +1,10 @@
 """Directories: made, listed, renamed and removed."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.commands import run
 from support.errors import fails, outcome
 from support.trees import assert_same_trees, make_tree, snapshot
 
@@ -164,6 +166,35 @@ def test_listing_of_many_entries(bucket, mount):
     assert len(listed) == len(names) and set(listed) == names
     with os.scandir(mounted.path / "many") as entries:
         assert all(entry.is_file() and entry.stat().st_size == 0 for entry in entries)
+
+
+@pytest.mark.time_limit(120)
+def test_rename_and_removal_of_more_entries_than_fit_on_a_page(bucket, mounted):
+    def put(name):
+        bucket.put(f"old/{name}", name.encode())
+
+    names = {f"entry {number:05}" for number in range(1200)} | {f"sub/{number}" for number in range(20)}
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, names))
+    os.rename(mounted / "old", mounted / "new")
+    assert bucket.keys("old") == []
+    assert set(bucket.keys("new/")) - {"new/", "new/sub/"} == {f"new/{name}" for name in names}
+    assert bucket.get("new/entry 01199") == b"entry 01199"
+    assert run("find", mounted / "new", "-type", "f", timeout=90).stdout.count("\n") == len(names)
+    run("rm", "-r", mounted / "new", timeout=90)
+    assert bucket.keys() == []
+
+
+@pytest.mark.parametrize("server", ["seaweedfs", "moto"])
+def test_names_that_sort_around_a_slash(server, new_bucket, mount):
+    """`a/` sorts between `a-` and `a0`, and servers differ."""
+    bucket = new_bucket(server)
+    for key in ("a/x", "a-/x", "a0/x", "a-x", "a0x", "a", "a.", "A/x"):
+        if not (server == "seaweedfs" and key == "a"):
+            bucket.put(key, b"")
+    path = mount(bucket).path
+    assert sorted(os.listdir(path)) == ["A", "a", "a-", "a-x", "a.", "a0", "a0x"]
+    assert os.listdir(path / "a") == os.listdir(path / "a-") == os.listdir(path / "a0") == ["x"]
 
 
 def test_seekdir_and_rewind(mounted):

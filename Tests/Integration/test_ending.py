@@ -70,6 +70,14 @@ def test_a_signal_finishes_pending_writes_and_exits_0(number, bucket, mount):
     assert mounted.unsent() == []
 
 
+def test_sighup_is_ignored(bucket, mount):
+    """A terminal that is closed takes nothing away."""
+    mounted = mount(bucket)
+    os.kill(mounted.pid, signal.SIGHUP)
+    eventually(lambda: "SIGHUP" in mounted.log_text(), "the log says so")
+    assert is_alive(mounted.pid) and os.listdir(mounted.path) == []
+
+
 def test_a_signal_ends_an_idle_mount(bucket, mount):
     mounted = mount(bucket, foreground=True)
     (mounted.path / "file").write_bytes(CONTENT)

@@ -129,6 +129,16 @@ def test_rename_of_a_large_object(large, bucket, mount):
     assert digest(mounted.path / "renamed") == hashlib.sha256(large).hexdigest()
 
 
+def test_times_of_a_large_file_are_kept(mounted, tmp_path):
+    """Its first parts leave before anybody knows them."""
+    (tmp_path / "large").write_bytes(os.urandom(20 * MIB))
+    os.utime(tmp_path / "large", ns=(10**18, 10**18 + 1))
+    os.chmod(tmp_path / "large", 0o600)
+    run("cp", "-p", tmp_path / "large", mounted / "large")
+    status = os.stat(mounted / "large")
+    assert (status.st_mtime_ns, status.st_mode) == (10**18 + 1, 0o100600)
+
+
 def test_size_at_the_bounds_of_a_part(bucket, mounted):
     for size in (8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 16 * MIB):
         content = random.Random(size).randbytes(size)

@@ -8,7 +8,6 @@ import pytest
 from support.errors import outcome
 from support.trees import assert_same_trees
 
-OPERATIONS = 2000
 NAMES = ["a", "b", "c d", "é", "d1", "d2"]
 SIZES = [0, 1, 7, 4095, 4096, 4097, 30_000, 200_000]
 SEED = int(os.environ.get("WAYSFS_TEST_SEED") or time.time_ns() % 1_000_000)
@@ -186,13 +185,25 @@ class Model:
 
 
 @pytest.mark.time_limit(180)
-def test_random_operations_agree_with_a_local_disk(bucket, mount, local):
+@pytest.mark.parametrize(
+    "server, operations, options",
+    [
+        ("seaweedfs", 2000, []),
+        # Everything is asked for anew.
+        ("seaweedfs", 1000, ["--metadata-ttl", "0"]),
+        # Entries expire in the middle of things.
+        ("seaweedfs", 1000, ["--metadata-ttl", "20ms"]),
+        ("moto", 500, []),
+    ],
+)
+def test_random_operations_agree_with_a_local_disk(server, operations, options, new_bucket, mount, local):
     print(f"seed {SEED}: repeat with WAYSFS_TEST_SEED={SEED}")
-    mounted = mount(bucket)
+    bucket = new_bucket(server)
+    mounted = mount(bucket, *options)
     model = Model([mounted.path, local], random.Random(SEED))
     history = []
     try:
-        for number in range(OPERATIONS):
+        for number in range(operations):
             history.append("(unfinished)")
             history[-1] = model.step()
             if len(model.open) > 6:

@@ -63,6 +63,14 @@ def test_a_prefix_that_is_not_there_yet(bucket, mount):
     assert bucket.get("new/place/file") == b"x"
 
 
+def test_a_prefix_with_odd_characters(bucket, mount):
+    mounted = mount(bucket, prefix="photos of 2024/é & ü+%20")
+    (mounted.path / "file").write_text("x")
+    assert bucket.keys() == ["photos of 2024/é & ü+%20/file"]
+    mounted.restart()
+    assert (mounted.path / "file").read_text() == "x"
+
+
 def test_a_symbolic_link_to_the_mount_point(bucket, mount, waysfs, tmp_path):
     (tmp_path / "real" / "mount").mkdir(parents=True)
     (tmp_path / "link").symlink_to("real")

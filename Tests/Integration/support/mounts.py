@@ -27,10 +27,10 @@ class Waysfs:
     def run(self, *arguments, environment=None, **options):
         return run(self.binary, *arguments, env={**self.environment, **(environment or {})}, **options)
 
-    def start(self, *arguments, **options):
-        """Starts it and does not wait."""
+    def start(self, *arguments, below=(), **options):
+        """Starts it and does not wait; `below` is a command that runs it, in the same process."""
         return subprocess.Popen(
-            [self.binary, *map(os.fspath, arguments)], env=self.environment, stdin=subprocess.DEVNULL, **options
+            [*below, self.binary, *map(os.fspath, arguments)], env=self.environment, stdin=subprocess.DEVNULL, **options
         )
 
 
@@ -114,10 +114,13 @@ class Mount:
 class ForegroundMount(Mount):
     """A mount whose process is a child of the test, so that its exit status is seen."""
 
+    # A command that runs it, such as prlimit.
+    below = ()
+
     def start(self):
         self.output = self.log.with_suffix(".output").open("w+")
         self.process = self.waysfs.start(
-            *self.arguments("--foreground"), stdout=self.output, stderr=subprocess.STDOUT
+            *self.arguments("--foreground"), below=self.below, stdout=self.output, stderr=subprocess.STDOUT
         )
         self.pid = self.process.pid
         self.may_be_dead = False
