@@ -109,14 +109,20 @@ def measure(options, space, account):
     for number in range(options.rounds):
         say(f"round {number + 1} of {options.rounds}")
         for measurement in chosen:
-            turn = number % len(compared)
-            for system in compared[turn:] + compared[:turn]:
+            for system in order(compared, number):
                 samples = measurement.measure(space, system, number)
                 for row, sample in samples.items():
                     results[row][system.name].append(sample)
                 print(f"    {measurement.name:12} {system.name:8} {describe(samples)}")
     titles = {row: title for measurement in chosen for row, title in measurement.rows.items()}
     return titles, results
+
+
+def order(compared, number):
+    """Each system comes first, and behind each other, equally often in twice as many rounds as there are systems."""
+    turn, reverse = number % len(compared), number // len(compared) % 2
+    turned = compared[turn:] + compared[:turn]
+    return turned[::-1] if reverse else turned
 
 
 def describe(samples):
