@@ -157,7 +157,7 @@ def test_listing_3000_entries_while_others_come_and_go(bucket, mount):
 
     def work(number):
         if number < 3:
-            for step in range(40):
+            for step in range(15):
                 path = directory / f"passing {number} {step}"
                 path.write_text("x")
                 if step % 2:
@@ -172,6 +172,6 @@ def test_listing_3000_entries_while_others_come_and_go(bucket, mount):
             rounds += 1
 
     in_threads(work, 5)
-    expected = lasting | {f"passing {number} {step}" for number in range(3) for step in range(0, 40, 2)}
+    expected = lasting | {f"passing {number} {step}" for number in range(3) for step in range(0, 15, 2)}
     assert set(os.listdir(directory)) == expected
     assert is_alive(mounted.pid)
