@@ -138,22 +138,39 @@ extension Filesystem {
     repeat {
       let page = try store.list(
         ListRequest(prefix: source.string, delimited: false, continuation: token), cancellation)
-      let entries = page.entries.filter { $0.key != source }
-      let results: [Result<ETag, ObjectStoreError>] = fanOut(over: entries, limit: configuration.parallelRequests) {
-        entry, done in
-        let newKey = Self.moved(entry.key, source, destination)
-        copy(entry, to: newKey, cancellation, done)
-      }
       var failure: ObjectStoreError?
-      for (entry, result) in zip(entries, results) {
-        switch result {
-        case .success(let etag): moved.append((entry, Self.moved(entry.key, source, destination), etag))
-        case .failure(let error): failure = error
+      for entries in Self.waves(page.entries.filter { $0.key != source }) where failure == nil {
+        let results: [Result<ETag, ObjectStoreError>] = fanOut(
+          over: entries, limit: configuration.parallelRequests
+        ) { entry, done in
+          copy(entry, to: Self.moved(entry.key, source, destination), cancellation, done)
+        }
+        for (entry, result) in zip(entries, results) {
+          switch result {
+          case .success(let etag): moved.append((entry, Self.moved(entry.key, source, destination), etag))
+          case .failure(let error): failure = error
+          }
         }
       }
       if let failure { throw failure }
       token = page.continuation
     } while token != nil
+  }
+
+  /// What may be made at the same time. A server that keeps real directories (SeaweedFS) loses what a marker carries when
+  /// something below it is made in the same moment, so the markers come first, those further up before those below.
+  private static func waves(_ entries: [ListEntry]) -> [[ListEntry]] {
+    var objects: [ListEntry] = []
+    var markers: [Int: [ListEntry]] = [:]
+    for entry in entries {
+      let key = entry.key.string.utf8
+      guard key.last == UInt8(ascii: "/") else {
+        objects.append(entry)
+        continue
+      }
+      markers[key.count { $0 == UInt8(ascii: "/") }, default: []].append(entry)
+    }
+    return markers.sorted { $0.key < $1.key }.map(\.value) + [objects]
   }
 
   private static func moved(_ key: ObjectKey, _ source: ObjectKey, _ destination: ObjectKey) -> ObjectKey {

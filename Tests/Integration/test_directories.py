@@ -104,6 +104,21 @@ def test_rename_keeps_attributes_of_all_below(bucket, mount, local):
     assert_same_trees(mounted.path, local, times=True, owners=True)
 
 
+def test_rename_keeps_attributes_of_many_directories(bucket, mount):
+    """Their markers are made at the same time as what is below them; a server may mix these up."""
+    mounted = mount(bucket)
+    directories = [f"{first}{second}" for first in range(6) for second in ("", "/deep", "/deep/er")]
+    for name in directories:
+        (mounted.path / "tree" / name).mkdir(parents=True)
+        (mounted.path / "tree" / name).chmod(0o701)
+        (mounted.path / "tree" / name / "file").write_text(name)
+    for target in ("moved", "again", "tree"):
+        os.rename(next(mounted.path.iterdir()), mounted.path / target)
+        mounted.restart()
+        modes = {name: os.stat(mounted.path / target / name).st_mode & 0o777 for name in directories}
+        assert set(modes.values()) == {0o701}, modes
+
+
 def test_rename_of_a_directory_made_by_another_client(bucket, mounted):
     for number in range(5):
         bucket.put(f"prefix/sub/{number}", str(number).encode())

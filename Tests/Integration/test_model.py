@@ -26,6 +26,10 @@ class Model:
         depth = self.source.choice([0, 0, 1, 1, 2])
         return os.path.join(*[self.source.choice(["d1", "d2"]) for _ in range(depth)], self.source.choice(NAMES))
 
+    def directory(self):
+        """The relative path of a directory that may or may not be there."""
+        return os.path.join(*[self.source.choice(["d1", "d2", "c d"]) for _ in range(self.source.choice([1, 1, 2]))])
+
     def both(self, call):
         """Does the same in both roots; what comes out must be the same."""
         mounted, local = (call(root) for root in self.roots)
@@ -38,10 +42,10 @@ class Model:
             self.append: 3,
             self.truncate: 2,
             self.read: 5,
-            self.rename: 4,
-            self.unlink: 3,
+            self.rename: 5,
+            self.unlink: 5,
             self.mkdir: 3,
-            self.rmdir: 2,
+            self.rmdir: 3,
             self.link: 1,
             self.chmod: 1,
             self.list: 2,
@@ -97,12 +101,12 @@ class Model:
         return f"unlink {path}"
 
     def mkdir(self):
-        path = os.path.join(*[self.source.choice(["d1", "d2"]) for _ in range(self.source.choice([1, 1, 2]))])
+        path = self.directory()
         self.both(lambda root: outcome(os.mkdir, root / path))
         return f"mkdir {path}"
 
     def rmdir(self):
-        path = self.path()
+        path = self.directory()
         self.both(lambda root: outcome(os.rmdir, root / path))
         return f"rmdir {path}"
 
