@@ -101,6 +101,8 @@ extension Filesystem {
     let (opens, epoch) = content.withState { ($0.opens, $0.epoch) }
     // An open that is counted and has no handle yet may be one to read.
     guard opens > open.count || open.contains(where: { $0.mode.reads && $0.epoch == epoch }) else { return }
+    // The last handle may go before there is a staged file for it to discard.
+    defer { tree.dropContent(view.id, content).map(discard) }
     let staged = try staged(content, of: view.id)
     do throws(WriteError) {
       try staged.fill(0..<staged.size, context.cancellation)
