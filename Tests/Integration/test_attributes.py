@@ -65,9 +65,8 @@ def current_umask():
 
 
 def test_what_s3fs_wrote_is_shown(bucket, mounted):
-    bucket.put(
-        "file", b"x", Metadata={"mode": "33256", "uid": "33", "gid": "44", "mtime": "1400000000.5", "ctime": "1500000000"}
-    )
+    attributes = {"mode": "33256", "uid": "33", "gid": "44", "mtime": "1400000000.5", "ctime": "1500000000"}
+    bucket.put("file", b"x", Metadata=attributes)
     bucket.put(
         "directory/",
         b"",

@@ -71,7 +71,12 @@ def test_a_server_that_says_nothing(mount, refused):
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"SSH-2.0-OpenSSH_9.2p1\r\n", bytes(range(256)) * 100, b"HTTP/1.1 999 What\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-"],
+    [
+        b"SSH-2.0-OpenSSH_9.2p1\r\n",
+        bytes(range(256)) * 100,
+        b"HTTP/1.1 999 What\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-",
+    ],
     ids=["ssh", "binary", "status", "cut"],
 )
 def test_a_server_that_does_not_speak_http(garbage, mount, refused):

@@ -211,7 +211,8 @@ def test_errors_that_pass(bucket, between):
     def script(request, forward):
         nonlocal count
         count += 1
-        return Answer(503, [("Retry-After", "0")], b"<Error><Code>SlowDown</Code></Error>") if count % 3 == 0 else forward()
+        busy = Answer(503, [("Retry-After", "0")], b"<Error><Code>SlowDown</Code></Error>")
+        return busy if count % 3 == 0 else forward()
 
     middle.script = script
     for number in range(10):

@@ -34,7 +34,9 @@ def test_help_tells_of_each_option(option, waysfs):
     assert f"{option}" in waysfs.run("mount", "--help").stdout
 
 
-@pytest.mark.parametrize("arguments", [["mount"], ["mount", "bucket"], ["mont", "a", "b"], ["mount", "--no-such", "a", "b"]])
+@pytest.mark.parametrize(
+    "arguments", [["mount"], ["mount", "bucket"], ["mont", "a", "b"], ["mount", "--no-such", "a", "b"]]
+)
 def test_a_command_line_that_makes_no_sense(arguments, waysfs):
     result = waysfs.run(*arguments, check=False)
     assert result.returncode == 64 and result.stderr != "" and result.stdout == ""

@@ -56,7 +56,10 @@ def test_umount_of_what_is_not_mounted(path, waysfs, tmp_path):
 def test_a_signal_finishes_pending_writes_and_exits_0(number, bucket, mount):
     """A program has a file open and has not closed it: its bytes are stored all the same."""
     mounted = mount(bucket, foreground=True)
-    script = "import sys; f = open(sys.argv[1], 'wb', buffering=0); f.write(b'pending' * 1000); print('.', flush=True); input()"
+    script = (
+        "import sys; file = open(sys.argv[1], 'wb', buffering=0); file.write(b'pending' * 1000);"
+        "print('.', flush=True); input()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", script, mounted.path / "file"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as program:

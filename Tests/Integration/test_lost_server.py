@@ -1,4 +1,4 @@
-"""The server goes away and comes back: nothing that was written is lost, and nobody is told it was stored before it is."""
+"""The server goes away and comes back: what was written is not lost, and nobody is told it was stored before it is."""
 
 import os
 

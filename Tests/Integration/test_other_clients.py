@@ -70,7 +70,7 @@ def test_a_file_that_becomes_a_directory(bucket, path):
 
 
 def test_an_open_file_stays_one_version(bucket, path):
-    """No read gives a mixture of two versions. (Pages that the kernel shares between opens may be those of the newer.)"""
+    """No read gives a mixture of two versions. (Pages are shared between opens, and may be those of the newer one.)"""
     size = 9 << 20
     bucket.put("file", b"1" * size)
     with open(path / "file", "rb", buffering=0) as file:

@@ -1,4 +1,4 @@
-"""Reading and writing files in every way programs do: the same bytes as on a local disk, in the mount and in the bucket."""
+"""Reading and writing in every way programs do: the same bytes as on a local disk, in the mount and in the bucket."""
 
 import os
 import subprocess
@@ -210,7 +210,10 @@ def test_many_small_writes(both, bucket):
 
 def test_a_program_that_is_killed_while_writing(mounted, bucket):
     """As on a local disk, what it had written is in the file: the kernel closes it."""
-    script = "import os, sys; f = open(sys.argv[1], 'wb', buffering=0); f.write(b'so far'); print('.', flush=True); input()"
+    script = (
+        "import sys; file = open(sys.argv[1], 'wb', buffering=0); file.write(b'so far');"
+        "print('.', flush=True); input()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", script, mounted / "file"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:

@@ -60,7 +60,7 @@ def assert_same_trees(mounted, local, **what):
 
 
 def make_tree(root, seed=1, files=60):
-    """A tree of what is found in real ones: nested and empty directories, empty and larger files, modes, links, times."""
+    """A tree of what is found in real ones: nested and empty directories, files of many sizes, modes, links, times."""
     random_source = random.Random(seed)
     directories = [root, root / "docs", root / "src" / "deep" / "er", root / "empty", root / "with space" / "ünïcode"]
     for directory in directories:
