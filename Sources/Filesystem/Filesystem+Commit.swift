@@ -32,7 +32,7 @@ extension Filesystem {
       }
       throw keep(staged, plan.target, plan.condition, error)
     }
-    let (version, posix) = finish(outcome, plan)
+    let (version, posix, unkept) = finish(outcome, plan)
     content.withState { state in
       state.version = version
       guard !staged.isDirty else { return }
@@ -42,6 +42,8 @@ extension Filesystem {
     }
     tree.committed(inode, version, posix: posix)
     staging?.forget(staged)
+    // A program was told that its attributes are set: that they are not is an error of this close.
+    if let unkept { throw log.report("keeping the attributes of a stored file", unkept) }
   }
 
   private struct CommitPlan {
@@ -83,32 +85,37 @@ extension Filesystem {
   }
 
   /// Makes the stored attributes agree with the file's, and tells how the new version looks.
-  private func finish(_ outcome: UploadOutcome, _ plan: CommitPlan) -> (FileVersion, PosixAttributes) {
+  private func finish(
+    _ outcome: UploadOutcome, _ plan: CommitPlan
+  ) -> (FileVersion, PosixAttributes, unkept: ObjectStoreError?) {
     var version = FileVersion(etag: outcome.etag, size: outcome.size, lastModified: configuration.time.wall)
     version.contentType = plan.target.attributes.contentType
     version.foreign = PosixAttributes().userMetadata(type: .file, keeping: plan.target.attributes.userMetadata)
     let isNamed = outcome.size <= PartLayout.firstPartSize || !conditions.areIgnored
-    if outcome.attributes == plan.target.attributes, isNamed { return (version, plan.posix) }
+    if outcome.attributes == plan.target.attributes, isNamed { return (version, plan.posix, nil) }
     let key = plan.target.key
+    // Parts left before the file was closed, with the attributes of that time.
+    let differs = plan.timeIsExplicit || outcome.attributes != streamedAttributes(plan.posix, nil).merging(version)
+    var unkept: ObjectStoreError?
     do throws(ObjectStoreError) {
-      // Parts left before the file was closed, with the attributes of that time.
-      if plan.timeIsExplicit || outcome.attributes != streamedAttributes(plan.posix, nil).merging(version) {
+      if differs {
         version.etag = try ServerSideCopy.copy(
           from: key, to: key, size: outcome.size, etag: outcome.etag, attributes: plan.target.attributes, in: store
         ).etag
-        return (version, plan.posix)
+        return (version, plan.posix, nil)
       }
       let metadata = try store.head(key)
       // A server without conditions may name a completed upload otherwise than the object it became.
       if conditions.areIgnored, metadata.size == outcome.size { version.etag = metadata.etag }
       if metadata.etag == version.etag { version.lastModified = metadata.lastModified }
     } catch {
-      log.warning("the bytes are stored, but not all attributes", metadata: ["cause": "\(error)"])
+      // A HEAD that fails costs nothing but the exact time of the upload.
+      if differs { unkept = error }
     }
     var posix = plan.posix
     posix.modified = nil
     posix.changed = nil
-    return (version, posix)
+    return (version, posix, unkept)
   }
 
   // MARK: When it fails

@@ -59,6 +59,17 @@ import Testing
     #expect(try bench.stat("large").modified == Timestamp(seconds: 99))
   }
 
+  @Test func timesThatCannotBeKeptAreAnErrorOfClose() throws {
+    let bench = try Bench()
+    let handle = try bench.create("large")
+    try bench.write(pattern(17 << 20), to: handle)
+    _ = try bench.filesystem.setAttributes(
+      bench.inode("large"), change { $0.modified = .at(Timestamp(seconds: 99)) }, handle, bench.context)
+    bench.store.setRule { $0.kind == .copy ? .fail(.accessDenied) : nil }
+    #expect(failure { try bench.close(handle) } == .permissionDenied)
+    #expect(bench.object("large") == pattern(17 << 20), "the bytes are stored all the same")
+  }
+
   @Test func attributesOfADirectoryAreOnItsMarker() throws {
     let bench = try Bench()
     try bench.makeDirectory("d")
