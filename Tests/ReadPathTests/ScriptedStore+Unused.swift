@@ -82,6 +82,10 @@ extension ScriptedStore {
   ) {
     completion(.failure(refusal))
   }
+
+  func confirms(_ etag: ETag, _ body: ObjectBody) -> Bool? { nil }
+  func expectedTag(of body: ObjectBody) -> ETag? { nil }
+  func expectedTag(ofParts parts: [UploadedPart]) -> ETag? { nil }
 }
 
 extension UnsafeRawBufferPointer {
