@@ -86,9 +86,23 @@ class Mount:
         os.kill(self.pid, number)
         wait_until_ended(self.pid)
 
+    def wait_for_uploads(self):
+        """Returns when everything that was closed is in the bucket; fails with the error of what could not be sent."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
     def unsent(self):
         """Names of what is kept in the cache directory because it could not be sent."""
         return sorted(path.name for path in self.cache.glob("*/unsent/*"))
+
+    def start_after_death(self):
+        """Takes the mount of a daemon that was killed away, and mounts again with the same cache directory."""
+        if is_mounted(self.path):
+            self.waysfs.run("umount", self.path)
+        return self.start()
 
     def take_away(self):
         """At the end of a test: whatever happened, nothing is left. Returns what was not as it should be."""
