@@ -132,9 +132,10 @@ def mount(request, waysfs, tmp_path, proxy):
         # TRANSITION
         if mode is not None and "--write-mode" not in waysfs.run("mount", "--help").stdout:
             assert mode == "close"
-            mode = None
-        options = options if mode is None else ("--write-mode", mode, *options)
+        elif mode is not None:
+            options = ("--write-mode", mode, *options)
         made = kind(waysfs, source, endpoint or bucket.server.endpoint, directory, options, point)
+        made.mode = mode
         if cache is not None:
             made.options[made.options.index("--cache-dir") + 1] = str(cache)
             made.cache = cache

@@ -41,6 +41,8 @@ class Mount:
         self.waysfs = waysfs
         self.source = source
         self.path = point or directory / "mount"
+        # The write mode, where the test has named one.
+        self.mode = None
         self.cache = directory / "cache"
         self.log = directory / "log"
         self.options = [
