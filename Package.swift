@@ -53,7 +53,7 @@ let package = Package(
     layer("WAYSCloud", ["Basics", "HTTPTransport", log]),
     layer("BlockCache", ["Basics", "ObjectStore"]),
     layer("ReadPath", ["Basics", "ObjectStore", "BlockCache", log]),
-    layer("WritePath", ["Basics", "ObjectStore", log, system]),
+    layer("WritePath", ["Basics", "ObjectStore", "CLinux", log, system]),
     layer("Filesystem", ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", log, system]),
     layer("FuseSession", ["Basics", "Filesystem", "CFuse", log, system]),
 

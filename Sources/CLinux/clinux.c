@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -19,4 +21,29 @@ int clinux_close_from(int first) {
   for (int descriptor = first; descriptor < limit; descriptor++)
     close(descriptor);
   return 0;
+}
+
+int clinux_clone_file(int from, int to) { return ioctl(to, FICLONE, from) == 0 ? 0 : errno; }
+
+int clinux_copy_range(int from, int to, long long offset, long long length) {
+  off_t in = offset, out = offset;
+  while (length > 0) {
+    size_t piece = length < (1 << 30) ? (size_t)length : 1 << 30;
+    ssize_t count = copy_file_range(from, &in, to, &out, piece, 0);
+    if (count == 0)
+      return 0;
+    if (count > 0)
+      length -= count;
+    else if (errno != EINTR)
+      return errno;
+  }
+  return 0;
+}
+
+int clinux_next_data(int file, long long offset, long long *start, long long *end) {
+  *start = lseek(file, offset, SEEK_DATA);
+  if (*start < 0)
+    return errno;
+  *end = lseek(file, *start, SEEK_HOLE);
+  return *end < 0 ? errno : 0;
 }

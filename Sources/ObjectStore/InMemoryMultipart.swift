@@ -83,4 +83,10 @@ extension InMemoryObjectStore {
         .sorted { ($0.key, $0.id) < ($1.key, $1.id) }
     }
   }
+
+  /// See `ObjectStore.confirms`.
+  public func confirms(_ etag: ETag, _ body: ObjectBody) -> Bool? {
+    guard etag.value.utf8.count == 32, case .success(let bytes) = body.read() else { return nil }
+    return etag == .ofContent(bytes)
+  }
 }

@@ -73,4 +73,9 @@ public protocol ObjectStore: Sendable {
   /// The multipart uploads under way below a prefix, all pages of them.
   func listUploads(
     prefix: String, _ cancellation: Cancellation?, _ completion: @escaping StoreCompletion<[MultipartUpload]>)
+
+  /// Whether a tag that the store gave, to an object that was stored whole or to a part, is that of exactly these bytes.
+  /// Nil when the tag does not tell: that of an object made of parts, of an encrypted one, of a store whose tags are no
+  /// checksums, or when the body cannot be read. Blocks: hashes the body.
+  func confirms(_ etag: ETag, _ body: ObjectBody) -> Bool?
 }

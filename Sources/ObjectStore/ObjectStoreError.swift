@@ -38,7 +38,8 @@ public struct ObjectStoreError: Error, Hashable, Sendable, CustomStringConvertib
     case tlsFailed
     /// A deadline passed or the transfer stalled.
     case timedOut
-    /// The answer was not what the protocol promises: truncated, garbage, or another version's bytes.
+    /// Bytes arrived damaged, on either side: an answer that was not what the protocol promises (truncated, garbage,
+    /// another version's bytes), or a body that the server got or stored with another checksum, through all retries.
     case corruptResponse
     /// The bytes to send could not be read on this side.
     case localReadFailed

@@ -4,7 +4,9 @@ import Glibc
 import ObjectStore
 
 /// A message digest under way, computed by OpenSSL.
-struct Digest: ~Copyable {
+///
+/// May go from thread to thread: its context is reached through this one value only, and keeps no pointer to its input.
+struct Digest: ~Copyable, @unchecked Sendable {
   /// The digests S3 asks for.
   enum Algorithm {
     case sha256

@@ -81,7 +81,8 @@ struct Refusal: Hashable, Sendable {
     "MethodNotAllowed": .unsupported, "SlowDown": .throttled, "ServiceUnavailable": .throttled,
     "TooManyRequests": .throttled, "Throttling": .throttled, "ThrottlingException": .throttled,
     "RequestLimitExceeded": .throttled, "BandwidthLimitExceeded": .throttled, "InternalError": .serverError,
-    "RequestTimeout": .timedOut,
+    "RequestTimeout": .timedOut, "IncompleteBody": .corruptResponse, "BadDigest": .corruptResponse,
+    "InvalidDigest": .corruptResponse, "XAmzContentSHA256Mismatch": .corruptResponse,
   ]
 
   /// Whether the same request may well succeed when it is sent again.
@@ -91,7 +92,7 @@ struct Refusal: Hashable, Sendable {
       "ThrottlingException", "RequestLimitExceeded", "BandwidthLimitExceeded":
       true
     // The body was damaged or cut on its way.
-    case "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch": true
+    case "IncompleteBody", "BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch": true
     default: [408, 429, 500, 502, 503, 504].contains(status)
     }
   }

@@ -26,6 +26,12 @@ enum MetadataParser {
     return tag.value.isEmpty ? nil : tag
   }
 
+  /// Whether the tag of an answer is that of an encrypted object, which is no MD5 of its bytes (S3: "Object", `ETag`).
+  static func isEncryptedTag(_ head: HTTPResponseHead) -> Bool {
+    head["x-amz-server-side-encryption-customer-algorithm"] != nil
+      || head["x-amz-server-side-encryption"]?.lowercased().hasPrefix("aws:kms") == true
+  }
+
   static func versionID(_ head: HTTPResponseHead) -> String? {
     head["x-amz-version-id"].flatMap { $0 == "null" ? nil : $0 }
   }

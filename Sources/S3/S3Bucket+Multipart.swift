@@ -29,17 +29,38 @@ extension S3Bucket {
   ) {
     guard checkedPart(upload, number, completion) else { return }
     var wire = request(.put, upload.key, partQuery(upload, number))
-    wire.body = body.httpBody
-    do throws(ObjectStoreError) { wire.payloadHash = try core.payloadHash(body) } catch {
+    let sent: SentBody
+    do throws(ObjectStoreError) { sent = try SentBody(body, core) } catch {
       return completion(.failure(error.about(bucket, upload.key)))
     }
+    sent.add(to: &wire)
     let operation = Operation<UploadedPart>("UploadPart", wire, limit: core.answerLimit) { response in
-      guard let etag = MetadataParser.etag(response.head) else {
-        return .failed(response.corrupt("The tag is missing."))
-      }
-      return .value(UploadedPart(number: number, etag: etag, size: body.length))
+      sent.outcome(response) { UploadedPart(number: number, etag: $0, size: body.length) }
     }
-    Exchange.run(core, operation, cancellation) { result, _ in completion(result.ofUpload()) }
+    Exchange.run(core, operation, cancellation) { [self] result, _ in
+      guard case .failure(let error) = result, error.code == .corruptResponse, let tag = sent.mismatch else {
+        return completion(result.ofUpload())
+      }
+      probeTags(beside: upload.key, cancellation) { areOpaque in
+        completion(areOpaque ? .success(UploadedPart(number: number, etag: tag, size: body.length)) : result)
+      }
+    }
+  }
+
+  /// Finds out whether the server's tags are no sums at all. A part cannot be read back, but a small object can:
+  /// putting one does the rest.
+  private func probeTags(
+    beside key: ObjectKey, _ cancellation: Cancellation?, _ completion: @escaping @Sendable (Bool) -> Void
+  ) {
+    let name = String(UInt64(core.random() * Double(1 << 53)), radix: 16)
+    let directory = key.string.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(key.string[...$0]) } ?? ""
+    let scratch = ObjectKey("\(directory).waysfs-probe-\(name)")
+    put(PutRequest(scratch, body: .bytes(Array(name.utf8)), condition: .ifAbsent), cancellation) { [self] result in
+      let areOpaque = core.tagsAreOpaque
+      // Somebody's object has that name: it is not ours to delete.
+      if case .failure(let error) = result, error.code == .preconditionFailed { return completion(areOpaque) }
+      delete(scratch, nil) { _ in completion(areOpaque) }
+    }
   }
 
   /// See `ObjectStore.copyPart` (S3: UploadPartCopy).
@@ -98,10 +119,12 @@ extension S3Bucket {
     }
     Exchange.run(core, operation, cancellation) { [self] result, mayBeApplied in
       guard case .failure(let error) = result.ofUpload(condition) else { return completion(result) }
-      guard mayBeApplied, [.noSuchUpload, .preconditionFailed, .conflict].contains(error.code),
-        let expected = ETag.ofUpload(sorted)
-      else { return completion(.failure(error)) }
-      // An attempt whose answer was lost may have completed the upload: then the object has the tag of these parts.
+      // Words for "that upload is done", and those of servers that have no word for it.
+      let isOver = [.noSuchUpload, .preconditionFailed, .conflict].contains(error.code)
+      let mayBeOver = mayBeApplied && [.serverError, .invalidRequest].contains(error.code)
+      guard isOver || mayBeOver, let expected = ETag.ofUpload(sorted) else { return completion(.failure(error)) }
+      // An attempt whose answer was lost, now or before a restart, may have completed the upload: then the object has
+      // the tag of these parts.
       head(upload.key, cancellation) { found in
         guard case .success(let metadata) = found, metadata.etag.value.lowercased() == expected.value else {
           return completion(.failure(error))
@@ -147,7 +170,7 @@ extension ETag {
   static func ofUpload(_ parts: [UploadedPart]) -> ETag? {
     var sums: [UInt8] = []
     for part in parts {
-      guard let sum = bytes(hexadecimal: part.etag.value), sum.count == 16 else { return nil }
+      guard let sum = part.etag.sum else { return nil }
       sums += sum
     }
     let sum = Digest.of(sums, .md5)

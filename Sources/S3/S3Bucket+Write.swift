@@ -9,43 +9,65 @@ extension S3Bucket {
     _ request: PutRequest, _ cancellation: Cancellation?, _ completion: @escaping StoreCompletion<PutResult>
   ) {
     guard checked(request.key, request.attributes, completion) else { return }
-    var wire = self.request(.put, request.key)
-    wire.add(request.attributes)
-    wire.add(request.condition)
-    wire.body = request.body.httpBody
-    do throws(ObjectStoreError) { wire.payloadHash = try core.payloadHash(request.body) } catch {
+    let body: SentBody
+    do throws(ObjectStoreError) { body = try SentBody(request.body, core) } catch {
       return completion(.failure(error.about(bucket, request.key)))
     }
-    var operation = Operation<PutResult>("PutObject", wire, limit: core.answerLimit) { $0.putResult() }
+    var plain = self.request(.put, request.key)
+    plain.add(request.attributes)
+    body.add(to: &plain)
+    var operation = Operation<PutResult>("PutObject", plain, limit: core.answerLimit) { response in
+      body.outcome(response) { PutResult(etag: $0, versionID: MetadataParser.versionID(response.head)) }
+    }
+    operation.request = { [plain] in
+      var wire = plain
+      // What was stored wrongly is ours, and all that may be replaced by the attempt that follows.
+      let replaced = body.mismatch.map { WriteCondition.ifMatch($0) }
+      wire.add(request.condition == .none ? .none : replaced ?? request.condition)
+      return wire
+    }
     // Another write is under way. It may be an earlier attempt of this one.
     if request.condition != .none { operation.alsoRetried = ["ConditionalRequestConflict", "OperationAborted"] }
     Exchange.run(core, operation, cancellation) { [self] result, mayBeApplied in
       guard case .failure(let error) = result else { return completion(result) }
       let final = error.asFailedCondition(request.condition)
-      guard mayBeApplied, final.code == .preconditionFailed else { return completion(.failure(final)) }
-      confirm(request, final, cancellation, completion)
+      let isOwn = mayBeApplied && final.code == .preconditionFailed
+      let isUnproven = body.mismatch != nil && final.code == .corruptResponse
+      guard isOwn || isUnproven else { return completion(.failure(final)) }
+      readBack(request, body, final, cancellation, completion)
     }
   }
 
-  /// An attempt whose answer was lost may be the very write that the condition now trips over. Reports success when the
-  /// object is, beyond doubt, what was sent; `error` otherwise.
-  private func confirm(
-    _ request: PutRequest, _ error: ObjectStoreError, _ cancellation: Cancellation?,
+  /// Looks at what is stored when the answers leave it open: an attempt whose answer was lost may be the very write
+  /// that the condition now trips over, and a tag that is not of the bytes sent may be no sum at all. Reports success
+  /// when the object is, beyond doubt, what was sent; `error` otherwise.
+  private func readBack(
+    _ request: PutRequest, _ body: SentBody, _ error: ObjectStoreError, _ cancellation: Cancellation?,
     _ completion: @escaping StoreCompletion<PutResult>
   ) {
-    head(request.key, cancellation) { result in
-      guard case .success(let found) = result, found.size == request.body.length else {
-        return completion(.failure(error))
+    head(request.key, cancellation) { [self] result in
+      guard !body.sum.isEmpty, case .success(let found) = result, found.size == request.body.length,
+        found.canHave(request.attributes)
+      else { return completion(.failure(error)) }
+      if body.mismatch == nil, found.etag.isOf(sum: body.sum) == true {
+        return completion(.success(PutResult(etag: found.etag, versionID: found.versionID)))
       }
-      // Up to 5 GiB are read for this, so not on the event thread.
-      let thread = Thread.start(name: "compare") {
-        guard let sum = try? Digest.of(request.body, .md5), !sum.isEmpty,
-          hexadecimal(sum) == found.etag.value.lowercased()
-        else { return completion(.failure(error)) }
-        completion(.success(PutResult(etag: found.etag, versionID: found.versionID)))
+      let sink = SummingSink()
+      get(GetRequest(request.key, ifMatch: found.etag), into: sink, cancellation) { [core] result in
+        guard case .success(let stored) = result, sink.finish() == body.sum else {
+          return completion(.failure(error))
+        }
+        if body.mismatch != nil { core.noteOpaqueTags() }
+        completion(.success(PutResult(etag: stored.etag, versionID: stored.versionID)))
       }
-      if let thread { thread.detach() } else { completion(.failure(error)) }
     }
+  }
+
+  /// See `ObjectStore.confirms`.
+  public func confirms(_ etag: ETag, _ body: ObjectBody) -> Bool? {
+    guard etag.sum != nil, let sum = try? Digest.of(body, .md5), let isEqual = etag.isOf(sum: sum) else { return nil }
+    // Equal is a proof even where tags are known to be something else.
+    return isEqual ? true : core.tagsAreOpaque ? nil : false
   }
 
   /// See `ObjectStore.copy` (S3: CopyObject).
@@ -95,9 +117,10 @@ extension ObjectStoreError {
   }
 }
 
-extension HTTPResponse {
-  func putResult() -> Outcome<PutResult> {
-    guard let etag = MetadataParser.etag(head) else { return .failed(corrupt("The tag is missing.")) }
-    return .value(PutResult(etag: etag, versionID: MetadataParser.versionID(head)))
+extension ObjectMetadata {
+  /// Whether the object may have been stored with these attributes. Equal bytes are no proof of an own write where two
+  /// machines create the same empty file; its times are. A server that keeps no metadata at all cannot tell.
+  fileprivate func canHave(_ attributes: ObjectAttributes) -> Bool {
+    userMetadata.isEmpty || attributes.userMetadata.allSatisfy { userMetadata[$0.key] == $0.value }
   }
 }

@@ -21,6 +21,7 @@ final class ClientCore: Sendable {
   let budget: Mutex<RetryBudget>
   /// Seconds the server's clock is ahead of ours, once it has complained.
   private let clockOffset = Mutex<Int64>(0)
+  private let opaqueTags = Atomic<Bool>(false)
 
   init(
     _ configuration: S3Configuration, _ credentials: any CredentialsProvider, _ http: any HTTPClient,
@@ -58,11 +59,17 @@ final class ClientCore: Sendable {
     return deadlines
   }
 
-  /// The payload hash to sign: of the bytes where nothing else protects them on their way.
-  func payloadHash(_ body: ObjectBody) throws(ObjectStoreError) -> String {
-    if body.length == 0 { return S3Request.emptyHash }
-    if builder.endpoint.isEncrypted { return S3Request.unsignedPayload }
-    return hexadecimal(try Digest.of(body, .sha256))
+  /// Whether the server has shown that its tags are no MD5 sums, although they look like them.
+  var tagsAreOpaque: Bool { opaqueTags.load(ordering: .relaxed) }
+
+  /// Takes note that they are not; the first time it is logged.
+  func noteOpaqueTags() {
+    guard !opaqueTags.exchange(true, ordering: .relaxed) else { return }
+    log.notice(
+      """
+      the tags of \(builder.endpoint.description) are no MD5 sums: an object it has stored well has another; what is \
+      uploaded is no longer compared with them
+      """)
   }
 }
 

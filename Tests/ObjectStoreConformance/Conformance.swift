@@ -29,6 +29,8 @@ public struct StoreTraits: Sendable {
   public var partsInAnyOrder = true
   /// The tag that Complete tells is the object's.
   public var completeTellsTag = true
+  /// The tag of an object of parts shows that it is one; false is a server that gives it the MD5 of the whole.
+  public var partsTag = true
   /// Uploads under way and their parts are listed.
   public var listsUploads = true
   /// Keys may have components of 256 bytes and more.

@@ -114,6 +114,26 @@ let multipartChecks: [ConformanceCheck] = [
 ]
 
 let partChecks: [ConformanceCheck] = [
+  ConformanceCheck("tags confirm the bytes they were given for") { context in
+    let store = context.store
+    for bytes in [[], pattern(3), pattern(70_000)] {
+      let put = try store.put(PutRequest(context.key("whole \(bytes.count)"), body: .bytes(bytes)))
+      try context.expectEqual(store.confirms(put.etag, .bytes(bytes)), true)
+      try context.expectEqual(store.confirms(put.etag, .bytes(bytes + [0])), false)
+    }
+    let key = context.key("parts")
+    let upload = try store.createUpload(key, attributes: ObjectAttributes())
+    let part = try store.uploadPart(upload, number: 1, body: .bytes(pattern(900)))
+    let listed = context.traits.listsUploads ? try store.listParts(upload).map(\.etag) : []
+    for etag in [part.etag] + listed {
+      try context.expectEqual(store.confirms(etag, .bytes(pattern(900))), true)
+      try context.expectEqual(store.confirms(etag, .bytes(pattern(900, seed: 2))), false)
+    }
+    _ = try store.completeUpload(upload, parts: [part])
+    let told = store.confirms(try store.head(key).etag, .bytes(pattern(900)))
+    try context.expectEqual(told, context.traits.partsTag ? nil : true)
+  },
+
   ConformanceCheck("parts copied from another object") { context in
     let (source, key) = (context.key("source ö"), context.key("assembled"))
     let bytes = pattern(smallestPart + 100)

@@ -82,6 +82,8 @@ extension ScriptedStore {
   ) {
     completion(.failure(refusal))
   }
+
+  func confirms(_ etag: ETag, _ body: ObjectBody) -> Bool? { nil }
 }
 
 extension UnsafeRawBufferPointer {

@@ -47,6 +47,7 @@ enum TestServer: String, CaseIterable, Sendable, CustomStringConvertible {
       traits.minimumPartSize = false
       traits.partsInAnyOrder = false
       traits.completeTellsTag = false
+      traits.partsTag = false
       traits.longComponents = false
     }
     return traits

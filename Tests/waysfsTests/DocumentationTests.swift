@@ -53,6 +53,7 @@ struct DocumentationTests {
     let settings = try MountSettingsTests.settings()
     #expect(OptionSpelling.endpoint.defaultText == settings.endpoint.description)
     #expect(OptionSpelling.region.defaultText == settings.region)
+    #expect(OptionSpelling.writeMode.defaultText == settings.writeMode.rawValue)
     #expect(OptionSpelling.connections.defaultText == "\(settings.connections)")
     #expect(OptionSpelling.metadataLifetime.defaultText == "\(Int(settings.metadataLifetime))s")
     #expect(OptionSpelling.mountTimeout.defaultText == "\(Int(settings.mountTimeout))s")

@@ -66,6 +66,15 @@ struct MountSettingsTests {
     #expect(given.fileMode == 0o640 && given.directoryMode == 0o750)
   }
 
+  @Test func writeModeAndJournalLimit() throws {
+    #expect(try Self.settings().writeMode == .close)
+    #expect(try Self.settings().journalLimit == nil)
+    let given = try Self.settings(["--write-mode", "writeback", "-o", "journal_limit=20G"])
+    #expect(given.writeMode == .writeback)
+    #expect(given.journalLimit == 20 << 30)
+    #expect(try Self.settings(["-o", "write-mode=writeback", "--write-mode", "close"]).writeMode == .close)
+  }
+
   @Test func pathsBecomeAbsolute() throws {
     let settings = try Self.settings(["--cache-dir", "c", "--log-file", "l", "--ca-file", "/x.pem"])
     #expect(settings.cacheDirectory == "/home/u/work/c")
@@ -93,6 +102,8 @@ struct MountSettingsTests {
     (["--umask", "999"], "--umask: '999'"), (["-o", "uid=x"], "-o uid: 'x'"),
     (["--log-level", "verbos"], "--log-level"),
     (["--log-level", "warnin"], "did you mean 'warning'?"), (["--memory-limit", "1K"], "too small"),
+    (["--write-mode", "back"], "--write-mode: 'back' is neither close nor writeback"),
+    (["-o", "journal_limit=1M"], "-o journal-limit: '1M' is too small"),
     (["--connections", "0"], "--connections"), (["--region", "a b"], "--region"),
     (["--mount-timeout", "0"], "too short"),
     (["--endpoint", "h"], "--endpoint"),

@@ -11,3 +11,14 @@ int clinux_pipe(int ends[2]);
 
 /// Closes every descriptor from `first` on (close_range(2)).
 int clinux_close_from(int first);
+
+/// Makes `to` share the blocks of `from`, on a filesystem that can (FICLONE, ioctl_ficlone(2)).
+int clinux_clone_file(int from, int to);
+
+/// Copies `length` bytes at `offset` to the same place in another file inside the kernel (copy_file_range(2)); stops at
+/// the end of `from`.
+int clinux_copy_range(int from, int to, long long offset, long long length);
+
+/// The next run of data at or after `offset` in a sparse file (SEEK_DATA and SEEK_HOLE, lseek(2)); ENXIO when only a
+/// hole follows. Moves the file's own position.
+int clinux_next_data(int file, long long offset, long long *start, long long *end);

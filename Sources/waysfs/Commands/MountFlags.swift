@@ -9,6 +9,8 @@ struct MountFlags: ParsableArguments {
   @Flag(.readOnly) var readOnly = false
   @Flag(.foreground) var foreground = false
   @Option(.cacheDirectory) var cacheDirectory: String?
+  @Option(.writeMode) var writeMode: String?
+  @Option(.journalLimit) var journalLimit: String?
   @Option(.uid) var uid: String?
   @Option(.gid) var gid: String?
   @Option(.umask) var umask: String?
@@ -47,8 +49,9 @@ struct MountFlags: ParsableArguments {
     [
       (.endpoint, endpoint), (.region, region), (.pathStyle, pathStyle ? "path" : nil),
       (.virtualHost, virtualHost ? "virtual" : nil), (.readOnly, readOnly ? "yes" : nil),
-      (.foreground, foreground ? "yes" : nil), (.cacheDirectory, cacheDirectory), (.uid, uid), (.gid, gid),
-      (.umask, umask), (.fileMode, fileMode), (.directoryMode, directoryMode),
+      (.foreground, foreground ? "yes" : nil), (.cacheDirectory, cacheDirectory),
+      (.writeMode, writeMode), (.journalLimit, journalLimit), (.uid, uid), (.gid, gid), (.umask, umask),
+      (.fileMode, fileMode), (.directoryMode, directoryMode),
       (.allowOther, allowOther ? "yes" : nil), (.allowNonEmpty, allowNonEmpty ? "yes" : nil),
       (.metadataLifetime, metadataLifetime),
       (.memoryLimit, memoryLimit),

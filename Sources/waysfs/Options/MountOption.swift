@@ -1,7 +1,8 @@
 /// A setting of a mount that the user can choose.
 enum MountOption: String, CaseIterable, Sendable {
   case endpoint, region, addressing, readOnly, foreground, cacheDirectory, uid, gid, umask, fileMode, directoryMode
-  case allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections, caFile, logLevel, logFile, mountTimeout
+  case writeMode, journalLimit, allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections, caFile, logLevel,
+    logFile, mountTimeout
 }
 
 /// One name under which the user sets a `MountOption`. The table of them (`OptionSpelling.all`) is the only place that
@@ -60,6 +61,16 @@ extension OptionSpelling {
     name: "cache-dir", sets: .cacheDirectory, argument: .value("directory"),
     help: "Where files being written are kept until they are uploaded.",
     defaultText: "/var/cache/waysfs for root, else $XDG_CACHE_HOME/waysfs or ~/.cache/waysfs")
+  static let writeMode = OptionSpelling(
+    name: "write-mode", sets: .writeMode, argument: .value("mode"),
+    help: """
+      When close returns: close, when the file is in the bucket; writeback, when it is in the journal below the cache \
+      directory, and the upload follows in the background.
+      """, defaultText: "close")
+  static let journalLimit = OptionSpelling(
+    name: "journal-limit", sets: .journalLimit, argument: .value("size"),
+    help: "The most space that files being written take in the cache directory: 512MiB, 20G.",
+    defaultText: "what leaves 5% of its disk free")
   static let uid = OptionSpelling(
     name: "uid", sets: .uid, argument: .value("number"), help: "The owner of files whose object names none.",
     defaultText: "who mounts")
@@ -106,8 +117,9 @@ extension OptionSpelling {
 
   /// Every option, in the order in which the help shows them.
   static let all: [OptionSpelling] = [
-    endpoint, region, pathStyle, virtualHost, readOnly, foreground, cacheDirectory, uid, gid, umask, fileMode,
-    directoryMode, allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections, caFile, logLevel, logFile,
+    endpoint, region, pathStyle, virtualHost, readOnly, foreground, cacheDirectory, writeMode, journalLimit, uid,
+    gid, umask, fileMode, directoryMode, allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections, caFile,
+    logLevel, logFile,
     mountTimeout,
   ]
 }

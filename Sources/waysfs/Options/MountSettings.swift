@@ -8,6 +8,14 @@ enum Addressing: String, Hashable, Sendable {
   case virtual
 }
 
+/// What `close` waits for.
+enum WriteMode: String, Hashable, Sendable {
+  /// The object in the bucket.
+  case close
+  /// The bytes in the journal; the upload follows in the background.
+  case writeback
+}
+
 /// What to mount, where and how: the result of all options.
 struct MountSettings: Hashable, Sendable {
   var target: BucketReference
@@ -20,6 +28,9 @@ struct MountSettings: Hashable, Sendable {
   var foreground: Bool
   /// Absolute.
   var cacheDirectory: String
+  var writeMode: WriteMode
+  /// Bytes that files being written may take in the cache directory; nil is what leaves 5% of its disk free.
+  var journalLimit: UInt64?
   var uid: UInt32
   var gid: UInt32
   /// Permission bits of files and directories that have none of their own.
@@ -73,6 +84,8 @@ extension MountSettings {
       try OptionValue.path(text, relativeTo: context.workingDirectory)
     }
     cacheDirectory = try options.read(.cacheDirectory, default: Self.defaultCacheDirectory(context), path)
+    writeMode = try options.read(.writeMode, default: "close", Self.writeMode)
+    journalLimit = try options.readIfSet(.journalLimit, Self.journalSize)
     uid = try options.readIfSet(.uid, OptionValue.identifier) ?? context.uid
     gid = try options.readIfSet(.gid, OptionValue.identifier) ?? context.gid
     let umask = try options.read(.umask, default: "022", OptionValue.permissions)
@@ -105,6 +118,18 @@ extension MountSettings {
       throw UsageError("'\(text)' is not the name of a region, such as eu-north-1")
     }
     return text
+  }
+
+  private static func writeMode(_ text: String) throws(UsageError) -> WriteMode {
+    guard let mode = WriteMode(rawValue: text) else { throw UsageError("'\(text)' is neither close nor writeback") }
+    return mode
+  }
+
+  private static func journalSize(_ text: String) throws(UsageError) -> UInt64 {
+    let size = try OptionValue.size(text)
+    // Below this not even the parts of one file that are on their way fit.
+    guard size >= 16 << 20 else { throw UsageError("'\(text)' is too small: at least 16MiB are needed") }
+    return size
   }
 
   private static func memorySize(_ text: String) throws(UsageError) -> UInt64 {
