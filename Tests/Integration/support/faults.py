@@ -106,3 +106,49 @@ class Faults:
             if request.method in ("PUT", "POST"):
                 self.history[request.key].append(name)
         return kind(request, forward) if kind else forward()
+
+
+def is_change(request):
+    return request.method in ("PUT", "POST", "DELETE")
+
+
+def is_copy(request):
+    return any(name.lower() == "x-amz-copy-source" for name, _ in request.headers)
+
+
+def refuse(middle, matches=is_change):
+    """From now on the server refuses requests of a kind, for good: with 403, which no client tries again."""
+    middle.script = lambda request, forward: _refusal(403, "AccessDenied") if matches(request) else forward()
+
+
+def heal(middle):
+    """The server is well again."""
+    middle.script = lambda request, forward: forward()
+
+
+class Hold:
+    """From now on requests of a kind wait until they are let through by `release`, or dropped by `drop`."""
+
+    def __init__(self, middle, matches=is_change):
+        self.middle, self.matches = middle, matches
+        self.held = []
+        self.forwards = True
+        self.over = threading.Event()
+        middle.script = self
+
+    def __call__(self, request, forward):
+        if self.matches(request) and not self.over.is_set():
+            self.held.append(request)
+            self.over.wait(50)
+            if not self.forwards:
+                return None
+        return forward()
+
+    def release(self):
+        heal(self.middle)
+        self.over.set()
+
+    def drop(self):
+        """What was held never reaches the server."""
+        self.forwards = False
+        self.release()

@@ -1,8 +1,10 @@
 """Mounts of waysfs: started, looked after, and always taken away again."""
 
+import contextlib
 import os
 import signal
 import subprocess
+import sys
 
 from support.commands import eventually, run
 from support.processes import daemons, is_alive, is_mounted, wait_until_ended
@@ -88,13 +90,23 @@ class Mount:
         os.kill(self.pid, number)
         wait_until_ended(self.pid)
 
-    def wait_for_uploads(self):
+    def wait_for_uploads(self, below=""):
         """Returns when everything that was closed is in the bucket; fails with the error of what could not be sent."""
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(self.path / below, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    @contextlib.contextmanager
+    def program(self, script, *arguments):
+        """Runs a Python script beside the test, for a call that is not to end, or not well; at the end it is gone."""
+        process = subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)], stderr=subprocess.DEVNULL)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
     def unsent(self):
         """Names of what is kept in the cache directory because it could not be sent."""
