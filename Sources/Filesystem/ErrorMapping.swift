@@ -30,6 +30,7 @@ extension Errno {
   init(_ error: WriteError) {
     switch error {
     case .staging(let errno), .incomplete(let errno): self = errno
+    case .superseded: self = .resourceBusy
     case .store(let error): self.init(error)
     }
   }

@@ -2,6 +2,7 @@ import Basics
 import ObjectStore
 import ReadPath
 import Synchronization
+import SystemPackage
 import WritePath
 
 /// The bytes of one file while it is open, or while it holds what could not be sent: shared by all its handles.
@@ -27,6 +28,33 @@ final class FileContent: Sendable {
     var timeIsExplicit = false
     /// Unlinked: nothing of it goes to the bucket any more.
     var orphaned = false
+    /// For a file without a version: the one its name had before it was renamed over it, which its upload replaces.
+    var replaces: ETag?
+    /// The version is the empty object that an exclusive creation made.
+    var isPlaceholder = false
+    /// An upload failed, and may have been applied all the same: a file without a version may have an object.
+    var mayExist = false
+    var background = BackgroundUpload()
+  }
+
+  /// What the queue of uploads knows of it.
+  struct BackgroundUpload {
+    /// Waits in the queue.
+    var isQueued = false
+    /// Stops the upload under way.
+    var cancellation: Cancellation?
+    /// Uploads that failed since the last that did not.
+    var failures = 0
+    /// Why the last one failed: returned by every fsync until one succeeds.
+    var error: Errno?
+    /// That error was not told to any program yet.
+    var isUntold = false
+
+    mutating func noteSuccess() {
+      failures = 0
+      error = nil
+      isUntold = false
+    }
   }
 
   private let state: Mutex<State>
@@ -55,6 +83,14 @@ final class FileContent: Sendable {
 
   /// Whether a write failed, so that the file is not whole and will never be uploaded as it is.
   var isBroken: Bool { state.withLock { $0.staged?.failure != nil } }
+
+  /// Whether a program was told that it will get into the bucket, and it is not there.
+  var awaitsUpload: Bool { isDirty && (staged?.isRecorded ?? false) }
+
+  /// Stops an upload in the background: its bytes are about to be of no use.
+  func cancelBackgroundUpload() {
+    state.withLock { $0.background.cancellation }?.cancel()
+  }
 
   /// Whether what is known here counts more than what the bucket says.
   var isLocal: Bool {
@@ -91,6 +127,8 @@ final class FileHandle: Sendable {
   let mode: OpenMode
   /// `FileContent.State.epoch` at the time of the open.
   let epoch: Int
+  /// Whether bytes were written through it: then its close must not hide that they went elsewhere.
+  private let wrote = Atomic(false)
   /// The reader, made at the first read, and the version it is pinned to.
   private let reader = Mutex<(reader: ObjectReader, etag: ETag)?>(nil)
 
@@ -100,6 +138,10 @@ final class FileHandle: Sendable {
     self.mode = mode
     self.epoch = epoch
   }
+
+  var hasWritten: Bool { wrote.load(ordering: .relaxed) }
+
+  func noteWrite() { wrote.store(true, ordering: .relaxed) }
 
   /// The reader for a version; one for a version of before is closed. Nil when `open` finds no object to read.
   func reader(for version: FileVersion, open: () -> ObjectReader?) -> ObjectReader? {

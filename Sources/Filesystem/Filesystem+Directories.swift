@@ -21,8 +21,13 @@ extension Filesystem {
   /// closedir(3).
   public func releaseDirectory(_ handle: HandleID) { handles.removeDirectory(handle) }
 
-  /// fsync(2) of a directory: names are in the bucket when the calls that made them return.
-  public func syncDirectory(_ handle: HandleID, _ context: CallContext) throws(Errno) {}
+  /// fsync(2) of a directory: everything below it that was closed or synced is in the bucket, or the first error.
+  public func syncDirectory(_ handle: HandleID, _ context: CallContext) throws(Errno) {
+    guard let stream = handles.directory(handle) else { throw .badFileDescriptor }
+    let waiting = tree.descendants(of: stream.inode).filter { $0.content?.awaitsUpload ?? false }
+    guard let first = uploadAll(waiting).first else { return }
+    throw first.error
+  }
 
   /// readdir(3). Offsets: 1 after `.`, 2 after `..`, then one more for each name.
   public func readDirectory(

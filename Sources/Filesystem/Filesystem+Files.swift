@@ -43,37 +43,76 @@ extension Filesystem {
     return OpenReply(handle: handles.add(handle), keepCache: opened.keepsPages && !mode.truncates)
   }
 
-  /// open(2) with O_CREAT: the object comes to be at the first close, with If-None-Match.
+  /// open(2) with O_CREAT: the object comes to be at the first close, with If-None-Match; with O_EXCL at once, so that
+  /// of several machines one gets the name.
   public func create(
     _ parent: InodeID, _ name: FileName, permissions: UInt32, _ mode: OpenMode, _ context: CallContext
   ) throws(Errno) -> (entry: EntryReply, open: OpenReply) {
     let path = try newPath(name, in: parent)
-    if mode.exclusive { try requireFree(path, name, in: parent, context) }
-    let (entry, content) = try insertFile(parent, name, permissions: permissions, context)
+    let (entry, content) =
+      mode.exclusive
+      ? try insertExclusively(parent, name, path, permissions: permissions, context)
+      : try insertFile(parent, name, newFile(permissions, context), version: nil)
     guard let inode = entry.inode else { throw .staleNFSFileHandle }
     content.withState { $0.opens += 1 }
     let handle = FileHandle(inode: inode, content: content, mode: mode, epoch: 0)
     return (entry, OpenReply(handle: handles.add(handle), keepCache: true))
   }
 
-  /// A new, empty file that the bucket does not have yet.
-  func insertFile(
-    _ parent: InodeID, _ name: FileName, permissions: UInt32, _ context: CallContext
-  ) throws(Errno) -> (EntryReply, FileContent) {
+  private func newFile(_ permissions: UInt32, _ context: CallContext) -> PosixAttributes {
     var posix = PosixAttributes()
     posix.permissions = permissions & 0o7777
     posix.type = .file
     posix.uid = context.uid
     posix.gid = context.gid
-    let content = FileContent(version: nil)
-    let staged = try stage(nil, for: content)
+    return posix
+  }
+
+  /// A new file whose empty object is made first.
+  func insertExclusively(
+    _ parent: InodeID, _ name: FileName, _ path: String, permissions: UInt32, _ context: CallContext
+  ) throws(Errno) -> (EntryReply, FileContent) {
+    try locks.withClaims([.one(path)]) { () throws(Errno) in
+      if let known = tree.view(name, in: parent), known.isLocal { throw .fileExists }
+      // The object is asked for by making it; a directory of that name must be asked for.
+      if !tree.knowsAbsent(name, in: parent) { try requireFree(path, name, in: parent, context) }
+      var posix = newFile(permissions, context)
+      posix.modified = configuration.time.wall
+      posix.changed = posix.modified
+      let attributes = ObjectAttributes(userMetadata: posix.userMetadata(type: .file))
+      let version: FileVersion
+      do throws(ObjectStoreError) {
+        try conditions.admit(key(path), .ifAbsent, completesUpload: false, context.cancellation)
+        let request = PutRequest(key(path), body: .bytes([]), attributes: attributes, condition: .ifAbsent)
+        let result = try store.put(request, context.cancellation)
+        version = FileVersion(etag: result.etag, size: 0, lastModified: configuration.time.wall)
+      } catch {
+        tree.distrust(name, in: parent)
+        if error.code == .preconditionFailed { throw .fileExists }
+        throw log.report("create", error)
+      }
+      return try insertFile(parent, name, posix, version: version)
+    }
+  }
+
+  /// A new, empty file.
+  /// - Parameter version: the empty object that was made for it; nil when the bucket does not have it yet.
+  private func insertFile(
+    _ parent: InodeID, _ name: FileName, _ posix: PosixAttributes, version: FileVersion?
+  ) throws(Errno) -> (EntryReply, FileContent) {
+    let content = FileContent(version: version)
+    let base = try version.map { version throws(Errno) in
+      StagingBase(key: key(try newPath(name, in: parent)), etag: version.etag, size: 0)
+    }
+    let staged = try stage(base, for: content)
     content.withState { state in
       state.staged = staged
-      state.modified = configuration.time.wall
+      state.isPlaceholder = version != nil
+      if version == nil { state.modified = configuration.time.wall }
     }
-    guard let entry = tree.insert(name, in: parent, type: .file, posix: posix, content: content),
-      let inode = entry.inode
-    else {
+    let entry = tree.insert(
+      name, in: parent, type: .file, posix: posix, content: content, version: version)
+    guard let entry, let inode = entry.inode else {
       discard(staged)
       throw .noSuchFileOrDirectory
     }
@@ -81,28 +120,24 @@ extension Filesystem {
     return (entry, content)
   }
 
-  /// A staging file for a file's bytes.
+  /// A place in the journal for a file's bytes.
   func stage(_ base: StagingBase?, for content: FileContent) throws(Errno) -> StagedFile {
-    guard let staging else { throw .readOnlyFileSystem }
-    let (file, path): (SharedDescriptor, FilePath)
+    guard let journal else { throw .readOnlyFileSystem }
+    let entry: JournalEntry
     do throws(Errno) {
-      (file, path) = try staging.makeFile()
+      entry = try journal.makeEntry()
     } catch {
-      log.error("cannot stage a file", metadata: ["directory": "\(staging.directory)", "cause": "\(error)"])
+      log.error("cannot stage a file", metadata: ["directory": "\(journal.directory)", "cause": "\(error)"])
       throw error
     }
-    return StagedFile(
-      file: file, path: path, base: base, store: store, workers: workers, log: log,
-      streamTarget: { [weak self, weak content] in
-        guard let self, let content else { return nil }
-        return self.streamTarget(of: content)
-      })
+    return StagedFile(entry: entry, base: base, context: staging) { [weak self, weak content] in
+      guard let self, let content else { return nil }
+      return self.streamTarget(of: content)
+    }
   }
 
-  func discard(_ staged: StagedFile) {
-    staging?.forget(staged)
-    staged.discard()
-  }
+  /// Removes the local bytes of a file that nobody needs.
+  func discard(_ staged: StagedFile) { staged.discard() }
 
   private func openFile(_ id: HandleID) throws(Errno) -> FileHandle {
     guard let handle = handles.file(id) else { throw .badFileDescriptor }
@@ -188,6 +223,7 @@ extension Filesystem {
     } catch {
       throw log.report("write", key: tree.view(file.inode)?.path.map(key), error)
     }
+    file.noteWrite()
     noteWrite(file)
   }
 
@@ -207,6 +243,12 @@ extension Filesystem {
       state.modified = now
       state.timeIsExplicit = false
     }
+  }
+
+  /// Whose bytes went elsewhere must not believe that they are under this name.
+  private func requireSameFile(_ file: FileHandle) throws(Errno) {
+    guard file.hasWritten, file.content.withState({ $0.epoch }) != file.epoch else { return }
+    throw .staleNFSFileHandle
   }
 
   /// The staged file to write to, made from the version the handle has open.
@@ -232,18 +274,30 @@ extension Filesystem {
 
   // MARK: Closing
 
-  /// close(2): the object is in the bucket when this returns. Not stopped by a signal: a program that is killed still
-  /// gets its bytes stored, as on a local disk.
+  /// close(2): the object is in the bucket when this returns, or in write-back mode in the journal. Not stopped by a
+  /// signal: a program that is killed still gets its bytes stored, as on a local disk.
   public func flush(_ handle: HandleID, _ context: CallContext) throws(Errno) {
     let file = try openFile(handle)
     guard file.mode.writes else { return }
-    try commit(file.inode, file.content)
+    try requireSameFile(file)
+    switch configuration.writeMode {
+    case .close: try commit(file.inode, file.content)
+    case .writeback:
+      try keepAndSend(file.inode, file.content, as: .closed, durable: false)
+      if let error = untoldError(of: file.content) { throw error }
+    }
   }
 
   /// fsync(2).
   public func sync(_ handle: HandleID, _ context: CallContext) throws(Errno) {
     let file = try openFile(handle)
-    try commit(file.inode, file.content)
+    try requireSameFile(file)
+    switch configuration.writeMode {
+    case .close: try commit(file.inode, file.content)
+    case .writeback:
+      try keepAndSend(file.inode, file.content, as: .synced, durable: true)
+      if let error = standingError(of: file.content) { throw error }
+    }
   }
 
   /// The last descriptor of an open is gone. What a memory map wrote after the close is sent now.
@@ -251,7 +305,10 @@ extension Filesystem {
     guard let file = handles.removeFile(handle) else { return }
     if file.mode.writes, file.content.isDirty {
       // The error was logged, and the bytes are kept; nobody is left to be told.
-      try? commit(file.inode, file.content)
+      switch configuration.writeMode {
+      case .close: try? commit(file.inode, file.content)
+      case .writeback: try? keepAndSend(file.inode, file.content, as: .closed, durable: false)
+      }
     }
     close(file)
   }

@@ -62,13 +62,9 @@ extension Filesystem {
       throw .notPermitted
     }
     let path = try newPath(name, in: parent)
-    try requireFree(path, name, in: parent, context)
-    let (entry, content) = try insertFile(parent, name, permissions: mode, context)
-    guard let inode = entry.inode, let opened = tree.open(inode) else { throw .staleNFSFileHandle }
-    let file = FileHandle(
-      inode: inode, content: content, mode: OpenMode(reads: false, writes: true), epoch: opened.epoch)
-    defer { close(file) }
-    try commit(inode, content)
+    let (entry, content) = try insertExclusively(parent, name, path, permissions: mode, context)
+    // It is not open: nothing of it needs to stay here.
+    if let inode = entry.inode { tree.dropContent(inode, content).map(discard) }
     return entry
   }
 

@@ -9,12 +9,13 @@ extension Filesystem {
   /// unlink(2). Who has the file open can go on reading: what of it is not on this machine is fetched first.
   public func unlink(_ parent: InodeID, _ name: FileName, _ context: CallContext) throws(Errno) {
     let path = try newPath(name, in: parent)
+    tree.view(name, in: parent)?.content?.cancelBackgroundUpload()
     try locks.withClaims([.one(path)]) { () throws(Errno) in
       let view = try found(name, in: parent, context)
       guard view.type != .directory else { throw .isDirectory }
       try leaving(view, path, context) { () throws(Errno) in
         do throws(ObjectStoreError) {
-          if view.version != nil || view.content?.version != nil {
+          if view.version != nil || view.content?.withState({ $0.version != nil || $0.mayExist }) ?? false {
             try keepDirectory(parent, context.cancellation)
             try store.delete(key(path), context.cancellation)
           }
@@ -23,8 +24,11 @@ extension Filesystem {
           throw log.report("unlink", error)
         }
       }
-      orphan(view)
-      tree.remove(name, from: parent)
+      let orphaned = naming.exclusive {
+        defer { tree.remove(name, from: parent) }
+        return orphan(view)
+      }
+      orphaned.map { abandon($0, of: view) }
     }
   }
 
@@ -112,16 +116,21 @@ extension Filesystem {
   }
 
   /// Nothing of the file goes to the bucket any more; it lives as long as it is open.
-  func orphan(_ view: NodeView) {
+  /// - Returns: what `abandon` is to be called with once the name is gone.
+  func orphan(_ view: NodeView) -> FileContent? {
     // Asked anew: it may have been opened since.
-    guard let content = tree.view(view.id)?.content else { return }
-    let (staged, isOpen): (StagedFile?, Bool) = content.withState { state in
+    guard let content = tree.view(view.id)?.content else { return nil }
+    let staged: StagedFile? = content.withState { state in
       state.orphaned = true
-      return (state.staged, state.opens > 0)
+      return state.staged
     }
-    guard let staged else { return }
-    staging?.forget(staged)
-    staged.giveUpUpload()
-    if !isOpen { tree.dropContent(view.id, content).map(discard) }
+    staged?.forgetRecord()
+    return content
+  }
+
+  /// Stops the upload of a file that was orphaned, and lets go of its bytes when nobody has it open.
+  func abandon(_ content: FileContent, of view: NodeView) {
+    content.staged?.giveUpUpload()
+    if content.withState({ $0.opens == 0 }) { tree.dropContent(view.id, content).map(discard) }
   }
 }

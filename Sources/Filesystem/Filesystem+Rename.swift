@@ -32,6 +32,8 @@ extension Filesystem {
     guard !isDirectory || !move.destination.utf8.starts(with: "\(move.source)/".utf8) else {
       throw .invalidArgument
     }
+    // The upload of what is about to be replaced is of no use.
+    if !isDirectory { tree.view(newName, in: newParent)?.content?.cancelBackgroundUpload() }
     try locks.withClaims(claims) { () throws(Errno) in
       let view = try found(name, in: parent, context)
       guard (view.type == .directory) == isDirectory else { throw .resourceBusy }
@@ -39,18 +41,45 @@ extension Filesystem {
       do throws(Errno) {
         if isDirectory {
           try renameDirectory(view, move, context)
+          settle(view, move, replaced)
         } else if let replaced {
-          try leaving(replaced, move.destination, context) { () throws(Errno) in try renameFile(view, move, context) }
+          try leaving(replaced, move.destination, context) { () throws(Errno) in
+            try renameFile(view, replacing: replaced, move, context)
+          }
         } else {
-          try renameFile(view, move, context)
+          try renameFile(view, replacing: nil, move, context)
         }
       } catch {
         tree.distrust(move.name, in: move.parent)
         tree.distrust(move.newName, in: move.newParent)
         throw error
       }
-      if let replaced { orphan(replaced) }
+    }
+  }
+
+  /// The bucket has the new names: so does this machine from now on, and its journal.
+  private func settle(_ view: NodeView, _ move: Move, _ replaced: NodeView?) {
+    let orphaned = naming.exclusive {
+      let orphaned = replaced.flatMap { orphan($0) }
       tree.move(move.name, from: move.parent, to: move.newName, in: move.newParent)
+      for file in [view] + (view.type == .directory ? tree.descendants(of: view.id) : []) { rewriteRecord(of: file.id) }
+      return orphaned
+    }
+    if let replaced, let orphaned { abandon(orphaned, of: replaced) }
+  }
+
+  /// Lets the journal know the name that a file has now.
+  private func rewriteRecord(of inode: InodeID) {
+    guard let view = tree.view(inode), let path = view.path, let content = view.content, let staged = content.staged
+    else { return }
+    staged.renamed(to: key(path))
+    guard content.awaitsUpload, staged.isRecordCurrent else { return }
+    let plan = commitPlan(view, content, path)
+    do throws(WriteError) {
+      try staged.record(for: plan.target, condition: plan.condition, as: .closed, durable: false)
+    } catch {
+      // The record of before has the bytes, if not the name.
+      log.error("the journal does not know a new name", metadata: ["key": "\(key(path))", "cause": "\(error)"])
     }
   }
 
@@ -77,25 +106,89 @@ extension Filesystem {
 
   // MARK: A file
 
-  private func renameFile(_ view: NodeView, _ move: Move, _ context: CallContext) throws(Errno) {
-    // What was written since the last close goes to the old name first, with its conditions; then all of it moves.
-    if let content = view.content, content.isDirty { try commitClaimed(view.id, content, to: move.source) }
+  private func renameFile(
+    _ view: NodeView, replacing replaced: NodeView?, _ move: Move, _ context: CallContext
+  ) throws(Errno) {
+    if let content = view.content, content.isDirty {
+      if canRenameHere(content) { return try renameHere(view, content, replacing: replaced, move, context) }
+      // What was written since the last close goes to the old name first, with its conditions; then all of it moves.
+      try commitClaimed(view.id, content, to: move.source)
+    }
     guard let version = tree.view(view.id)?.version ?? view.version else { throw .noSuchFileOrDirectory }
+    let there = replaced.flatMap { $0.content?.version ?? $0.version }?.etag
+    var intent = RenameIntent(
+      source: key(move.source), destination: key(move.destination), isDirectory: false, sourceETag: version.etag,
+      sourceSize: version.size, replaced: there.map { .version($0) } ?? .absent)
+    let noted = try note(intent)
+    defer { noted.map { journal?.end($0) } }
     do throws(ObjectStoreError) {
-      _ = try self.move(view, version, to: key(move.destination)) { () throws(ObjectStoreError) in
+      let moved = try self.move(view, version, to: key(move.destination)) { () throws(ObjectStoreError) in
         try ServerSideCopy.copy(
           from: key(move.source), to: key(move.destination), size: version.size, etag: version.etag, attributes: nil,
           in: store, context.cancellation
         ).etag
       }
+      intent.phase = .deleting(moved.etag)
     } catch {
       throw log.report("rename", error)
     }
+    if let noted { try update(noted, to: intent) }
+    settle(view, move, replaced)
     do throws(ObjectStoreError) {
       try keepDirectory(move.parent, context.cancellation)
       try store.delete(key(move.source), nil)
     } catch {
       throw log.report("rename: both names stay", error)
+    }
+  }
+
+  /// Whether a file that waits for its upload can simply wait for it under another name.
+  private func canRenameHere(_ content: FileContent) -> Bool {
+    guard configuration.writeMode == .writeback, let staged = content.staged, !staged.hasUpload else { return false }
+    return content.withState { $0.version == nil || $0.isPlaceholder } && (!staged.isRecorded || staged.isRecordCurrent)
+  }
+
+  /// Renames a file that the bucket does not have, or only as an empty one: its upload goes to the new name.
+  private func renameHere(
+    _ view: NodeView, _ content: FileContent, replacing replaced: NodeView?, _ move: Move, _ context: CallContext
+  ) throws(Errno) {
+    let hasObject = content.withState { state in
+      let hasObject = state.version != nil || state.mayExist
+      state.version = nil
+      state.isPlaceholder = false
+      state.replaces = replaced.flatMap { $0.content?.version ?? $0.version }?.etag
+      return hasObject
+    }
+    _ = tree.update(view.id) { $0.version = nil }
+    settle(view, move, replaced)
+    guard hasObject else { return }
+    do throws(ObjectStoreError) {
+      try keepDirectory(move.parent, context.cancellation)
+      try store.delete(key(move.source), nil)
+    } catch {
+      throw log.report("rename: both names stay", error)
+    }
+  }
+
+  // MARK: Intents
+
+  /// Notes what is about to be done, so that the next mount ends it if this one cannot.
+  private func note(_ intent: RenameIntent) throws(Errno) -> JournalIntent? {
+    do throws(Errno) {
+      return try journal?.begin(intent)
+    } catch {
+      log.error("the journal cannot note a rename", metadata: ["cause": "\(error)"])
+      throw error
+    }
+  }
+
+  /// Notes how far it has come. When that fails, the next mount finds out by itself.
+  private func update(_ noted: JournalIntent, to intent: RenameIntent) throws(Errno) {
+    do throws(Errno) {
+      try journal?.update(noted, to: intent)
+    } catch {
+      log.error("the journal cannot note a rename", metadata: ["cause": "\(error)"])
+      throw error
     }
   }
 
@@ -106,6 +199,10 @@ extension Filesystem {
       guard let content = file.content, content.isDirty, let path = file.path else { continue }
       try commitClaimed(file.id, content, to: path)
     }
+    var intent = RenameIntent(
+      source: markerKey(move.source), destination: markerKey(move.destination), isDirectory: true)
+    let noted = try note(intent)
+    defer { noted.map { journal?.end($0) } }
     var moved: [(from: ListEntry, to: ObjectKey, etag: ETag)] = []
     do throws(ObjectStoreError) {
       try copyTree(move, &moved, context.cancellation)
@@ -115,6 +212,8 @@ extension Filesystem {
       throw log.report("rename of a directory", error)
     }
     adoptTree(view, move, moved)
+    intent.phase = .deleting(nil)
+    if let noted { try update(noted, to: intent) }
     do throws(ObjectStoreError) {
       try keepDirectory(move.parent, context.cancellation)
       try deleteAll(moved.map(\.from.key) + [markerKey(move.source)])
@@ -189,7 +288,7 @@ extension Filesystem {
       return store.copy(request, cancellation) { done($0.map(\.etag)) }
     }
     // Many requests for one object: its own thread of control.
-    workers.submit {
+    staging.workers.submit {
       done(
         Result { () throws(ObjectStoreError) in
           try ServerSideCopy.copy(
@@ -201,7 +300,7 @@ extension Filesystem {
   }
 
   /// A marker is made anew: some servers cannot copy a key that ends in a slash.
-  private func copyMarker(
+  func copyMarker(
     _ key: ObjectKey, to newKey: ObjectKey, _ cancellation: Cancellation?, _ done: @escaping StoreCompletion<ETag>
   ) {
     store.head(key, cancellation) { answer in

@@ -11,16 +11,19 @@ public import WritePath
 ///
 /// The methods of `FileOperations` are in the extensions of this type, one file a concern. Thread-safe.
 ///
-/// Lock order, outermost first: key claims (`KeyLocks`; held across requests), a file's `staging` gate, the gates of its
-/// `StagedFile`; then the mutexes, none of which is held across I/O, a reply or a call to the kernel: the tree's, a
+/// Lock order, outermost first: key claims (`KeyLocks`; held across requests), `naming` (a gate; held across local I/O),
+/// a file's `staging` gate, the gates of its `StagedFile`; then the mutexes, none of which is held across I/O, a reply or a call to the kernel: the tree's, a
 /// `FileContent`'s, a `StagedFile`'s. The handle table's mutex is taken alone.
 public final class Filesystem: FileOperations {
   let store: any ObjectStore
   let readPath: ReadPath
-  /// Where files are staged; nil for a mount that is read only.
-  let staging: StagingArea?
+  /// Where files are kept while they are written; nil for a mount that is read only.
+  let journal: Journal?
   let conditions: ConditionalWrites
-  let workers: WorkerPool
+  let staging: StagingContext
+  let uploads: UploadQueue
+  /// Shared by who writes a name into the journal; alone, who changes which file has a name.
+  let naming = AccessGate()
   let configuration: FilesystemConfiguration
   let log: Logger
   let tree: Tree
@@ -34,18 +37,26 @@ public final class Filesystem: FileOperations {
   /// - Parameters:
   ///   - store: the bucket.
   ///   - readPath: reads of that bucket.
-  ///   - staging: where files that are being written are kept; nil makes every write an error.
+  ///   - journal: where files that are being written are kept; nil makes every write an error.
   ///   - conditions: keeps writers of other machines from being overwritten.
   ///   - workers: run part uploads; shut down by the caller after the last operation.
+  ///   - memory: what file contents may take of this process's memory on their way to the bucket.
+  ///   - schedule: calls something after a number of seconds, on a thread where it must not block.
   public init(
-    store: any ObjectStore, readPath: ReadPath, staging: StagingArea?, conditions: ConditionalWrites,
-    workers: WorkerPool, configuration: FilesystemConfiguration, log: Logger
+    store: any ObjectStore, readPath: ReadPath, journal: Journal?, conditions: ConditionalWrites,
+    workers: WorkerPool, memory: ByteBudget, configuration: FilesystemConfiguration, log: Logger,
+    schedule: @escaping @Sendable (_ seconds: Double, _ body: @escaping @Sendable () -> Void) -> Void
   ) {
     self.store = store
     self.readPath = readPath
-    self.staging = staging
+    self.journal = journal
     self.conditions = conditions
-    self.workers = workers
+    // In write-back mode only the journal's size keeps a writer back.
+    let partsAhead = 8
+    staging = StagingContext(
+      store: store, workers: workers, memory: memory,
+      partsAhead: configuration.writeMode == .close ? partsAhead : nil, log: log)
+    uploads = UploadQueue(parallel: configuration.parallelUploads, schedule: schedule)
     self.configuration = configuration
     self.log = log
     tree = Tree(configuration: configuration)
@@ -90,7 +101,7 @@ public final class Filesystem: FileOperations {
   }
 
   func requireWritable() throws(Errno) {
-    guard !configuration.readOnly, staging != nil else { throw .readOnlyFileSystem }
+    guard !configuration.readOnly, journal != nil else { throw .readOnlyFileSystem }
   }
 
   // MARK: statfs, access

@@ -1,5 +1,13 @@
 public import Basics
 
+/// What `close` and `fsync` wait for.
+public enum WriteMode: String, Hashable, Sendable, CaseIterable {
+  /// The bucket.
+  case close
+  /// The journal on this machine; uploads follow in the background.
+  case writeback
+}
+
 /// How a bucket is shown.
 public struct FilesystemConfiguration: Sendable {
   /// What all keys start with: empty, or ending in `/`.
@@ -18,6 +26,13 @@ public struct FilesystemConfiguration: Sendable {
   public var readOnly: Bool
   /// This machine's name, for the names of conflict copies.
   public var host: String
+  /// What `close` and `fsync` wait for.
+  public var writeMode: WriteMode
+  /// How long a closed file rests before its upload begins in write-back mode, in seconds: programs that set its times
+  /// or its final name right after closing it then cost no request of their own.
+  public var uploadDelay: Double
+  /// Uploads in the background at once.
+  public var parallelUploads: Int
   /// Requests under way at once for one listing or rename.
   public var parallelRequests: Int
   /// The clocks.
@@ -27,7 +42,8 @@ public struct FilesystemConfiguration: Sendable {
   public init(
     prefix: String = "", uid: UInt32 = 0, gid: UInt32 = 0, fileMode: UInt32 = 0o644, directoryMode: UInt32 = 0o755,
     metadataLifetime: Double = 10, readOnly: Bool = false,
-    host: String = "localhost", parallelRequests: Int = 48, time: TimeSource = .system
+    host: String = "localhost", writeMode: WriteMode = .close, uploadDelay: Double = 0.5, parallelUploads: Int = 16,
+    parallelRequests: Int = 48, time: TimeSource = .system
   ) {
     self.prefix = prefix
     self.uid = uid
@@ -37,6 +53,9 @@ public struct FilesystemConfiguration: Sendable {
     self.metadataLifetime = metadataLifetime
     self.readOnly = readOnly
     self.host = host
+    self.writeMode = writeMode
+    self.uploadDelay = uploadDelay
+    self.parallelUploads = parallelUploads
     self.parallelRequests = parallelRequests
     self.time = time
   }

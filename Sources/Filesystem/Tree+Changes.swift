@@ -20,6 +20,8 @@ extension Tree {
       node.freshUntil = expiry(from: now)
       node.lookups = 1
       if type == .directory {
+        // It was not there a moment ago, so there is nothing in it.
+        node.listing = Listing(entries: [:], freshUntil: expiry(from: now))
         node.hasMarker = true
         node.markerTime = configuration.time.wall
       }

@@ -157,6 +157,12 @@ extension FailingObjectStore {
 
   /// See `ObjectStore.confirms`. Nothing is asked of the store, so nothing is recorded and nothing goes wrong.
   public func confirms(_ etag: ETag, _ body: ObjectBody) -> Bool? { wrapped.confirms(etag, body) }
+
+  /// See `ObjectStore.expectedTag`.
+  public func expectedTag(of body: ObjectBody) -> ETag? { wrapped.expectedTag(of: body) }
+
+  /// See `ObjectStore.expectedTag`.
+  public func expectedTag(ofParts parts: [UploadedPart]) -> ETag? { wrapped.expectedTag(ofParts: parts) }
 }
 
 /// Passes on only the first bytes.

@@ -106,7 +106,6 @@ struct InMemoryBucket: Sendable {
       throw ObjectStoreError(.invalidRequest, "The list of parts is empty or names one twice.", httpStatus: 400)
     }
     var bytes: [UInt8] = []
-    var tags: [UInt8] = []
     for (index, part) in sorted.enumerated() {
       guard let stored = upload.parts[part.number], stored.etag == part.etag else {
         throw ObjectStoreError(
@@ -119,10 +118,9 @@ struct InMemoryBucket: Sendable {
           serverCode: "EntityTooSmall")
       }
       bytes += stored.bytes
-      tags += Array(stored.etag.value.utf8)
     }
     try check(condition, reference.key)
-    let etag = ETag("\(ETag.ofContent(tags).value)-\(sorted.count)")
+    let etag = ETag.ofParts(sorted.map(\.etag))
     let result = try store(reference.key, bytes, upload.attributes, etag: etag, now: now)
     uploads[reference.id] = nil
     return result
@@ -143,6 +141,11 @@ extension Array {
 }
 
 extension ETag {
+  /// The tag of an object made of parts.
+  static func ofParts(_ tags: [ETag]) -> ETag {
+    ETag("\(ofContent(tags.flatMap { Array($0.value.utf8) }).value)-\(tags.count)")
+  }
+
   /// A tag in the form of S3's that depends on the bytes alone, so that equal contents have equal tags as there; in
   /// another process they have others. Made by the standard library, which is fast in debug builds too.
   static func ofContent(_ bytes: [UInt8]) -> ETag {

@@ -89,4 +89,13 @@ extension InMemoryObjectStore {
     guard etag.value.utf8.count == 32, case .success(let bytes) = body.read() else { return nil }
     return etag == .ofContent(bytes)
   }
+
+  /// See `ObjectStore.expectedTag`.
+  public func expectedTag(of body: ObjectBody) -> ETag? {
+    guard case .success(let bytes) = body.read() else { return nil }
+    return .ofContent(bytes)
+  }
+
+  /// See `ObjectStore.expectedTag`.
+  public func expectedTag(ofParts parts: [UploadedPart]) -> ETag? { .ofParts(parts.map(\.etag)) }
 }

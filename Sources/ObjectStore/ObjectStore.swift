@@ -78,4 +78,12 @@ public protocol ObjectStore: Sendable {
   /// Nil when the tag does not tell: that of an object made of parts, of an encrypted one, of a store whose tags are no
   /// checksums, or when the body cannot be read. Blocks: hashes the body.
   func confirms(_ etag: ETag, _ body: ObjectBody) -> Bool?
+
+  /// The tag that an object stored whole, or a part, with these bytes gets; nil when that cannot be told before. A hint:
+  /// the store may answer with another. Blocks: hashes the body.
+  func expectedTag(of body: ObjectBody) -> ETag?
+
+  /// The tag that an object made of these parts, in order of number, gets; nil when that cannot be told before. A hint,
+  /// likewise.
+  func expectedTag(ofParts parts: [UploadedPart]) -> ETag?
 }

@@ -70,6 +70,17 @@ extension S3Bucket {
     return isEqual ? true : core.tagsAreOpaque ? nil : false
   }
 
+  /// See `ObjectStore.expectedTag`.
+  public func expectedTag(of body: ObjectBody) -> ETag? {
+    guard !core.tagsAreOpaque, let sum = try? Digest.of(body, .md5), !sum.isEmpty else { return nil }
+    return ETag(hexadecimal(sum))
+  }
+
+  /// See `ObjectStore.expectedTag`.
+  public func expectedTag(ofParts parts: [UploadedPart]) -> ETag? {
+    core.tagsAreOpaque ? nil : ETag.ofUpload(parts)
+  }
+
   /// See `ObjectStore.copy` (S3: CopyObject).
   public func copy(
     _ request: CopyRequest, _ cancellation: Cancellation?, _ completion: @escaping StoreCompletion<PutResult>

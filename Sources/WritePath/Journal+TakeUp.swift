@@ -1,7 +1,7 @@
 import Basics
 import Glibc
 public import Logging
-import ObjectStore
+public import ObjectStore
 import SystemPackage
 
 /// A file of an earlier mount that is to be uploaded.
@@ -12,6 +12,8 @@ public struct PendingFile: Sendable {
   public let record: JournalRecord
   /// A multipart upload to the same key that was under way.
   public let upload: RecordedUpload?
+  /// Versions that earlier uploads of this file were about to make: an object that is one of them is no stranger's.
+  public let expected: [ETag]
   /// The machine went down since, and record and data had not been waited for: the bytes may not be those that were
   /// written, although their number is right.
   public let mayBeTorn: Bool
@@ -183,7 +185,8 @@ struct JournalSearch {
     let entry = JournalEntry(area: area, number: group.number, live: data, record: record, upload: upload)
     found.pending.append(
       PendingFile(
-        entry: entry, record: record, upload: upload, mayBeTorn: !record.isDurable && record.boot != area.boot))
+        entry: entry, record: record, upload: upload, expected: group.notes.expected,
+        mayBeTorn: !record.isDurable && record.boot != area.boot))
   }
 
   private func append(_ note: JournalNote, to number: UInt64) {

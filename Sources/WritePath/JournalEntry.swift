@@ -1,4 +1,5 @@
 public import Basics
+public import ObjectStore
 import Synchronization
 public import SystemPackage
 
@@ -77,6 +78,9 @@ public final class JournalEntry: Sendable {
   /// Adds a hint for the next mount. Best effort: losing it costs repeated work.
   public func note(_ note: JournalNote) { notes.note(note) }
 
+  /// Leaves an upload that could not be aborted to the next mount.
+  public func leave(_ upload: MultipartUpload) { _ = area.note(abandoned: upload) }
+
   // MARK: Space
 
   /// Reserves space for bytes that are about to be written; given back by `discard`. Blocks while there is no room and
@@ -92,6 +96,16 @@ public final class JournalEntry: Sendable {
     guard !isKept else { return }
     area.space.release(bytes)
     throw .staleNFSFileHandle
+  }
+
+  /// Counts bytes that are written whether or not there is room, since an upload needs them to come to its end.
+  public func account(_ bytes: UInt64) {
+    let isKept = state.withLock { state in
+      guard !state.isGone else { return false }
+      state.live.reserved += bytes
+      return true
+    }
+    if isKept { area.space.adopt(bytes) }
   }
 
   /// Gives back space of the live data: it was cut.

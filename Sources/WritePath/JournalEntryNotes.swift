@@ -78,7 +78,7 @@ extension JournalEntryNotes.State {
     switch note {
     case .name(let key): name == key
     case .upload(let begun): upload == begun
-    case .part: false
+    case .part, .expected: false
     case .uploadEnded: upload == nil
     }
   }
@@ -87,7 +87,7 @@ extension JournalEntryNotes.State {
     switch note {
     case .name(let key): name = key
     case .upload(let begun): upload = begun
-    case .part: break
+    case .part, .expected: break
     case .uploadEnded: upload = nil
     }
   }

@@ -46,6 +46,8 @@ public enum JournalNote: Hashable, Sendable {
   case part(RecordedPart)
   /// The upload was completed or aborted.
   case uploadEnded
+  /// The object is about to get that version: should nobody hear whether it did, it is no stranger's.
+  case expected(ETag)
 }
 
 /// The text of a notes file, and what it says.
@@ -54,6 +56,7 @@ public enum JournalNote: Hashable, Sendable {
 ///     9A31B0 upload=docs/a%20b.txt:UPLOAD-ID
 ///     55D0E4 part=ID-SUM:1:0-8388608:ETAG:sent   or :copy; ID-SUM is the checksum of the upload's id
 ///     0C77A9 ended
+///     8D12F0 expected=ETAG
 ///
 /// Lines are only ever appended. A line whose checksum does not fit is passed over.
 struct JournalNotes: Hashable, Sendable {
@@ -61,6 +64,8 @@ struct JournalNotes: Hashable, Sendable {
   private(set) var name: ObjectKey?
   /// The upload that has not ended.
   private(set) var upload: MultipartUpload?
+  /// Versions that the object was about to get.
+  private(set) var expected: [ETag] = []
   private var parts: [Int: RecordedPart] = [:]
   /// Lines that could not be read.
   private(set) var damagedLines = 0
@@ -93,6 +98,7 @@ struct JournalNotes: Hashable, Sendable {
         "part=\(sum(upload.id)):\(part.number):\(part.range.encoded):\(PercentText.encode(part.etag.value)):"
         + (part.isCopy ? "copy" : "sent")
     case .uploadEnded: body = "ended"
+    case .expected(let etag): body = "expected=\(PercentText.encode(etag.value))"
     }
     return "\(sum(body)) \(body)\n"
   }
@@ -118,6 +124,9 @@ struct JournalNotes: Hashable, Sendable {
       guard let (key, id) = value.splitOnce(":"), let key = PercentText.decode(key), let id = PercentText.decode(id)
       else { return false }
       (upload, parts) = (MultipartUpload(key: ObjectKey(key), id: id), [:])
+    case "expected":
+      guard let etag = PercentText.decode(value) else { return false }
+      expected.append(ETag(etag))
     case "part":
       let fields = value.utf8.split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
         .map { String(Substring($0)) }

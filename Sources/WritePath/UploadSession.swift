@@ -26,32 +26,67 @@ final class UploadSession: Sendable {
   /// A part as the server has it, and the state of the bytes it was made from.
   struct SentPart {
     var part: UploadedPart
+    var planned: UploadPlan.Part
+    /// The last change of its bytes; of no meaning for a copy.
     var change: UInt64
-    var length: UInt64
   }
 
   fileprivate enum Phase { case open, sealed, abandoned }
 
   fileprivate struct State {
     var upload: MultipartUpload?
+    /// By number.
     var parts: [Int: SentPart] = [:]
     var phase = Phase.open
     /// Parts that are being sent now.
     var claimed: Set<Int> = []
     /// Woken by every part that was sent.
     var waiters: [Semaphore] = []
+    /// Parts that were handed to the workers while the file grows, and are not sent yet.
+    var streaming = 0
+    /// One of them could not be sent: no more leave before the file is closed.
+    var streamFailed = false
+    /// Parts that an earlier mount sent; nil when there are none, or when it was found out which of them count.
+    var unverified: [RecordedPart]?
   }
 
   let target: UploadTarget
   private let store: any ObjectStore
+  /// Told of the upload as soon as there is one, before any part is sent.
+  private let began: @Sendable (MultipartUpload) -> Void
   private let creating = AccessGate()
   private let state = Mutex(State())
   /// Stops part uploads that nobody wants any more.
   let cancellation = Cancellation()
 
-  init(target: UploadTarget, store: any ObjectStore) {
+  init(
+    target: UploadTarget, store: any ObjectStore, began: @escaping @Sendable (MultipartUpload) -> Void = { _ in }
+  ) {
     self.target = target
     self.store = store
+    self.began = began
+  }
+
+  /// An upload that an earlier mount began.
+  init(resuming recorded: RecordedUpload, _ target: UploadTarget, _ store: any ObjectStore) {
+    self.target = target
+    self.store = store
+    began = { _ in }
+    state.withLock { state in
+      state.upload = recorded.upload
+      state.unverified = recorded.parts
+    }
+  }
+
+  /// The upload; nil when it was not begun.
+  var upload: MultipartUpload? { state.withLock { $0.upload } }
+
+  /// The parts of an earlier mount, to be verified; they are given out once.
+  func takeUnverified() -> [RecordedPart]? {
+    state.withLock { state in
+      defer { state.unverified = nil }
+      return state.unverified
+    }
   }
 
   /// The upload, begun now if it was not.
@@ -61,17 +96,18 @@ final class UploadSession: Sendable {
       if let upload = state.withLock({ $0.upload }) { return upload }
       let upload = try store.createUpload(target.key, attributes: target.attributes, cancellation)
       state.withLock { $0.upload = upload }
+      began(upload)
       return upload
     }
   }
 
   /// Claims a part for the caller, who calls `release` when it was sent; blocks while another sends it.
   /// - Returns: false when the upload takes no parts now.
-  func claim(_ index: Int) -> Bool {
+  func claim(_ number: Int) -> Bool {
     while true {
       let (isClaimed, other): (Bool, Semaphore?) = state.withLock { state in
         guard state.phase == .open else { return (false, nil) }
-        return state.claimed.insert(index).inserted ? (true, nil) : (false, state.waiter())
+        return state.claimed.insert(number).inserted ? (true, nil) : (false, state.waiter())
       }
       guard let other else { return isClaimed }
       other.wait()
@@ -79,11 +115,10 @@ final class UploadSession: Sendable {
   }
 
   /// Ends a claim.
-  func release(_ index: Int) {
+  func release(_ number: Int) {
     let waiters = state.withLock { state in
-      state.claimed.remove(index)
-      defer { state.waiters = [] }
-      return state.waiters
+      state.claimed.remove(number)
+      return state.takeWaiters()
     }
     for waiter in waiters { waiter.signal() }
   }
@@ -103,32 +138,88 @@ final class UploadSession: Sendable {
     while let waiter = state.withLock({ $0.claimed.isEmpty ? nil : $0.waiter() }) { waiter.wait() }
   }
 
-  func record(_ index: Int, _ part: SentPart) {
-    state.withLock { $0.parts[index] = part }
+  func record(_ part: SentPart) {
+    state.withLock { $0.parts[part.planned.number] = part }
   }
 
-  /// Whether the server has the part as of `change`, with that length.
-  func has(_ index: Int, change: UInt64, length: UInt64) -> Bool {
-    state.withLock { $0.parts[index].map { $0.change == change && $0.length == length } ?? false }
+  /// Whether the server has the part as planned, of the bytes as of `change`.
+  func has(_ planned: UploadPlan.Part, change: UInt64) -> Bool {
+    state.withLock { $0.parts[planned.number]?.isOf(planned, change: change) ?? false }
   }
 
-  /// The first `count` parts in order of number.
-  func parts(count: Int) -> [UploadedPart] {
-    state.withLock { state in (0..<count).compactMap { state.parts[$0]?.part } }
+  /// All parts of a plan in order of number; nil when one is missing.
+  func parts(of plan: UploadPlan) -> [UploadedPart]? {
+    state.withLock { state in
+      let parts = plan.parts.compactMap { planned in
+        state.parts[planned.number].flatMap { $0.planned == planned ? $0.part : nil }
+      }
+      return parts.count == plan.parts.count ? parts : nil
+    }
+  }
+
+  // MARK: Streaming
+
+  /// Notes that a part was handed to the workers.
+  func streamBegins() { state.withLock { $0.streaming += 1 } }
+
+  /// Notes that a part handed to the workers was sent, or could not be.
+  func streamEnds(failed: Bool) {
+    let waiters = state.withLock { state in
+      state.streaming -= 1
+      if failed { state.streamFailed = true }
+      return state.takeWaiters()
+    }
+    for waiter in waiters { waiter.signal() }
+  }
+
+  /// Whether parts may leave before the file is closed.
+  var mayStream: Bool { state.withLock { $0.phase == .open && !$0.streamFailed } }
+
+  /// Blocks while more than `limit` parts wait for the network, unless it is of no use to wait.
+  func waitForStream(limit: Int) {
+    while true {
+      let waiter: Semaphore? = state.withLock { state in
+        guard state.streaming > limit, !state.streamFailed, state.phase == .open else { return nil }
+        return state.waiter()
+      }
+      guard let waiter else { return }
+      waiter.wait()
+    }
   }
 
   /// Stops what is being sent and frees the parts on the server, as far as it can be reached.
-  func abandon() {
-    state.withLock { $0.phase = .abandoned }
+  /// - Returns: the upload, when the server still has it.
+  func abandon() -> MultipartUpload? {
+    let waiters = state.withLock { state in
+      state.phase = .abandoned
+      return state.takeWaiters()
+    }
+    for waiter in waiters { waiter.signal() }
     cancellation.cancel()
     waitUntilIdle()
-    guard let upload = state.withLock({ $0.upload }) else { return }
-    // A leftover costs storage, not data; listing uploads at the next mount finds it.
-    try? store.abortUpload(upload, nil)
+    guard let upload else { return nil }
+    do throws(ObjectStoreError) {
+      try store.abortUpload(upload, nil)
+      return nil
+    } catch {
+      return upload
+    }
+  }
+}
+
+extension UploadSession.SentPart {
+  /// Whether it is what the plan asks for, of the newest bytes.
+  fileprivate func isOf(_ planned: UploadPlan.Part, change: UInt64) -> Bool {
+    self.planned == planned && (planned.isCopy || self.change == change)
   }
 }
 
 extension UploadSession.State {
+  fileprivate mutating func takeWaiters() -> [Semaphore] {
+    defer { waiters = [] }
+    return waiters
+  }
+
   fileprivate mutating func waiter() -> Semaphore {
     let waiter = Semaphore()
     waiters.append(waiter)

@@ -7,6 +7,8 @@ public enum WriteError: Error, Sendable, CustomStringConvertible {
   case staging(Errno)
   /// An earlier write to this file failed, so it is not whole and will not be uploaded.
   case incomplete(Errno)
+  /// The version that was to be uploaded was changed meanwhile.
+  case superseded
   /// The store failed.
   case store(ObjectStoreError)
 
@@ -15,6 +17,7 @@ public enum WriteError: Error, Sendable, CustomStringConvertible {
     switch self {
     case .staging(let errno): "the staging file failed: \(errno)"
     case .incomplete(let errno): "an earlier write failed (\(errno)); the file is not whole and is not uploaded"
+    case .superseded: "the file was changed again before it was uploaded"
     case .store(let error): "\(error)"
     }
   }

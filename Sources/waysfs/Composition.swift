@@ -109,7 +109,7 @@ private final class Mount: MountEngine {
   private let settings: MountSettings
   private let transport: HTTPTransport
   private let workers: WorkerPool
-  private let staging: StagingArea?
+  private let journal: Journal?
   private let filesystem: Filesystem
   private let session: FuseSession
   private let log: Logger
@@ -121,17 +121,20 @@ private final class Mount: MountEngine {
     self.log = log
     workers = WorkerPool(name: "waysfs-work", limit: 8)
     do {
-      staging = settings.readOnly ? nil : try Self.openStaging(settings)
-      let pool = try BlockPool(budget: Int(clamping: settings.memoryLimit))
+      journal = settings.readOnly ? nil : try Self.openJournal(settings)
+      // What is written needs little memory, since it waits on the disk; a quarter lets several uploads go on at once.
+      let forWriting = settings.memoryLimit / 4
+      let pool = try BlockPool(budget: Int(clamping: settings.memoryLimit - forWriting))
       var reading = ReadPathConfiguration()
       reading.maximumGets = settings.connections
       reading.schedule = { transport.schedule(after: $0, $1) }
       filesystem = Filesystem(
         store: store, readPath: ReadPath(store: store, pool: pool, configuration: reading, log: log),
-        staging: staging,
+        journal: journal,
         conditions: ConditionalWrites(
           store: store, scratchPrefix: settings.target.prefix, random: { .random(in: .min ... .max) }, log: log),
-        workers: workers, configuration: Self.configuration(settings), log: log)
+        workers: workers, memory: ByteBudget(total: forWriting), configuration: Self.configuration(settings), log: log,
+        schedule: { transport.schedule(after: $0, $1) })
       session = try FuseSession(options: settings.fuseOptions, operations: filesystem, log: log)
     } catch let failure as Failure {
       throw failure
@@ -141,11 +144,11 @@ private final class Mount: MountEngine {
     filesystem.attach(session.kernelCache)
   }
 
-  private static func openStaging(_ settings: MountSettings) throws(Failure) -> StagingArea {
+  private static func openJournal(_ settings: MountSettings) throws(Failure) -> Journal {
     do {
-      return try StagingArea(
+      return try Journal(
         root: FilePath(settings.cacheDirectory), name: settings.target.bucket,
-        identity: "\(settings.endpoint)/\(settings.target)")
+        identity: "\(settings.endpoint)/\(settings.target)", bounds: JournalBounds(limit: settings.journalLimit))
     } catch {
       throw Failure("\(error)", remedy: "Choose another directory with --cache-dir")
     }
@@ -155,10 +158,12 @@ private final class Mount: MountEngine {
     FilesystemConfiguration(
       prefix: settings.target.prefix, uid: settings.uid, gid: settings.gid, fileMode: settings.fileMode,
       directoryMode: settings.directoryMode, metadataLifetime: settings.metadataLifetime,
-      readOnly: settings.readOnly, host: hostName(), parallelRequests: settings.connections)
+      readOnly: settings.readOnly, host: hostName(), writeMode: settings.writeMode,
+      parallelRequests: settings.connections)
   }
 
   func mount() throws(Failure) {
+    takeUpUnsent()
     do throws(FuseSessionError) {
       try session.mount()
       let started = OneShot<FuseSessionError?>()
@@ -172,9 +177,22 @@ private final class Mount: MountEngine {
     } catch {
       throw Failure(error.description)
     }
-    guard staging != nil else { return }
-    // What an earlier mount could not send goes now, while this one already serves.
-    Thread.start(name: "waysfs-unsent") { [self] in filesystem.takeUpUnsent() }?.detach()
+  }
+
+  /// What an earlier mount could not send goes first, so that nobody sees an older state; but a bucket that takes long
+  /// is not waited for: then it goes on while this mount serves.
+  private func takeUpUnsent() {
+    guard journal != nil else { return }
+    let longest = 20.0
+    let isOver = OneShot<Void>()
+    let thread = Thread.start(name: "waysfs-unsent") { [self] in
+      filesystem.takeUpUnsent()
+      isOver.fulfil(())
+    }
+    guard let thread else { return filesystem.takeUpUnsent() }
+    thread.detach()
+    transport.schedule(after: longest) { isOver.fulfil(()) }
+    isOver.wait()
   }
 
   private func serve(_ started: OneShot<FuseSessionError?>) {
@@ -189,14 +207,14 @@ private final class Mount: MountEngine {
   }
 
   var pending: PendingUploads? {
-    let (paths, bytes) = filesystem.pending()
-    return PendingUploads(files: paths.count, bytes: bytes, examples: Array(paths.prefix(3)))
+    let pending = filesystem.pending()
+    return PendingUploads(files: pending.paths.count, bytes: pending.bytes, examples: Array(pending.paths.prefix(3)))
   }
 
   func finishUploads() -> UnfinishedUploads? {
     let failed = filesystem.drain()
     guard !failed.isEmpty else { return nil }
-    return UnfinishedUploads(files: failed.count, keptIn: staging?.directory.string ?? settings.cacheDirectory)
+    return UnfinishedUploads(files: failed.count, keptIn: journal?.directory.string ?? settings.cacheDirectory)
   }
 
   func unmount(lazily: Bool) -> UnmountOutcome {
@@ -217,7 +235,7 @@ private final class Mount: MountEngine {
   func endSession() { session.stop() }
 
   func shutDown() {
-    filesystem.discardStaged()
+    filesystem.shutDown()
     workers.shutdown()
     transport.shutdown()
   }

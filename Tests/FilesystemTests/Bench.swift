@@ -4,6 +4,7 @@ import Glibc
 import Logging
 import ObjectStore
 import ReadPath
+import Synchronization
 import SystemPackage
 import Testing
 import WritePath
@@ -16,35 +17,44 @@ final class Bench: Sendable {
   let store: FailingObjectStore
   let clock = ManualClock()
   let directory: TemporaryDirectory
-  let staging: StagingArea
+  let journal: Journal
   let workers = WorkerPool(name: "test", limit: 4)
   let filesystem: Filesystem
+  /// Uploads in the background that nobody has let begin yet.
+  private let scheduled: Scheduled
   let context = CallContext(uid: 1000, gid: 100)
 
   init(
     over memory: InMemoryObjectStore? = nil, prefix: String = "", lifetime: Double = 10, readOnly: Bool = false,
-    directory: TemporaryDirectory? = nil
+    directory: TemporaryDirectory? = nil, writeMode: WriteMode = .close
   ) throws {
     let memory = memory ?? InMemoryObjectStore(time: clock.timeSource)
     self.memory = memory
     store = FailingObjectStore(wrapping: memory)
     self.directory = try directory ?? TemporaryDirectory()
     let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-    staging = try StagingArea(root: self.directory.path, name: "test", identity: prefix)
+    journal = try Journal(root: self.directory.path, name: "test", identity: prefix)
     var configuration = FilesystemConfiguration(prefix: prefix, uid: 7, gid: 8)
     configuration.metadataLifetime = lifetime
     configuration.readOnly = readOnly
     configuration.time = clock.timeSource
     configuration.host = "bench"
+    configuration.writeMode = writeMode
+    let scheduled = Scheduled()
+    self.scheduled = scheduled
     let readPath = ReadPath(
       store: store, pool: try BlockPool(budget: 16 << 20), configuration: ReadPathConfiguration(), log: log)
     filesystem = Filesystem(
-      store: store, readPath: readPath, staging: staging,
+      store: store, readPath: readPath, journal: journal,
       conditions: ConditionalWrites(store: store, scratchPrefix: prefix, random: { 42 }, log: log),
-      workers: workers, configuration: configuration, log: log)
+      workers: workers, memory: ByteBudget(total: 32 << 20), configuration: configuration, log: log,
+      schedule: { _, body in scheduled.add(body) })
   }
 
   deinit { workers.shutdown() }
+
+  /// Lets the uploads in the background begin that were asked for.
+  func beginUploads() { for body in scheduled.take() { body() } }
 
   // MARK: Paths, as the kernel would walk them
 
@@ -187,6 +197,20 @@ final class Bench: Sendable {
 
   func metadata(_ key: String) throws -> [String: String] {
     try memory.head(ObjectKey(key)).userMetadata
+  }
+}
+
+/// What is to be done later, in tests when they say so. Thread-safe.
+final class Scheduled: Sendable {
+  private let bodies = Mutex<[@Sendable () -> Void]>([])
+
+  func add(_ body: @escaping @Sendable () -> Void) { bodies.withLock { $0.append(body) } }
+
+  func take() -> [@Sendable () -> Void] {
+    bodies.withLock { bodies in
+      defer { bodies = [] }
+      return bodies
+    }
   }
 }
 

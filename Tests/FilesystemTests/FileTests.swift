@@ -117,7 +117,7 @@ import Testing
     try bench.close(handle)
     #expect(bench.object("large") == bytes)
     #expect(bench.store.count(.uploadPart) == 1)
-    #expect(bench.store.count(.copyPart) == 4)
+    #expect(bench.store.count(.copyPart) == 2)
   }
 
   @Test func appendingToALargeObject() throws {

@@ -84,6 +84,8 @@ extension ScriptedStore {
   }
 
   func confirms(_ etag: ETag, _ body: ObjectBody) -> Bool? { nil }
+  func expectedTag(of body: ObjectBody) -> ETag? { nil }
+  func expectedTag(ofParts parts: [UploadedPart]) -> ETag? { nil }
 }
 
 extension UnsafeRawBufferPointer {

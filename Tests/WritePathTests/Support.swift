@@ -80,7 +80,7 @@ final class Workbench: Sendable {
   let memory: InMemoryObjectStore
   let store: FailingObjectStore
   let root: TemporaryDirectory
-  let area: StagingArea
+  let journal: Journal
   let workers: WorkerPool
   let conditions: ConditionalWrites
   let log = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
@@ -90,7 +90,7 @@ final class Workbench: Sendable {
     memory = InMemoryObjectStore(options: options)
     store = FailingObjectStore(wrapping: memory)
     root = try TemporaryDirectory()
-    area = try StagingArea(root: root.path, name: "bucket", identity: "test")
+    journal = try Journal(root: root.path, name: "bucket", identity: "test")
     workers = WorkerPool(name: "test", limit: limit)
     conditions = ConditionalWrites(store: store, scratchPrefix: "", random: { 7 }, log: log)
   }
@@ -106,17 +106,19 @@ final class Workbench: Sendable {
   }
 
   func staged(_ base: StagingBase? = nil, streams: Bool = false) throws -> StagedFile {
-    let (file, path) = try area.makeFile()
     let target = target
     return StagedFile(
-      file: file, path: path, base: base, store: store, workers: workers, log: log,
-      streamTarget: { streams ? target : nil })
+      entry: try journal.makeEntry(), base: base, context: context, streamTarget: { streams ? target : nil })
+  }
+
+  var context: StagingContext {
+    StagingContext(store: store, workers: workers, memory: ByteBudget(total: 32 << 20), partsAhead: 4, log: log)
   }
 
   func upload(
     _ file: StagedFile, _ condition: WriteCondition = .none, _ cancellation: Cancellation? = nil
   ) throws(WriteError) -> UploadOutcome {
-    try file.upload(to: target, condition: condition, conditions: conditions, cancellation)
+    try file.upload(UploadOrder(target, condition: condition, conditions: conditions, cancellation))
   }
 
   var stored: [UInt8]? { memory.bytes(of: key) }

@@ -254,7 +254,7 @@ import Testing
     try file.write(model, at: 0)
     var target = bench.target
     target.key = ObjectKey("renamed")
-    _ = try file.upload(to: target, condition: .none, conditions: bench.conditions)
+    _ = try file.upload(UploadOrder(target, condition: .none, conditions: bench.conditions))
     #expect(isSame(bench.memory.bytes(of: target.key), model))
     #expect(bench.stored == nil && bench.memory.uploadCount == 0)
   }
@@ -274,7 +274,7 @@ import Testing
     let uploader = Thread.start(name: "uploader") { [target] in
       answer.fulfil(
         Result { () throws(WriteError) in
-          try file.upload(to: target, condition: .none, conditions: bench.conditions)
+          try file.upload(UploadOrder(target, condition: .none, conditions: bench.conditions))
         })
     }
     gate.waitForArrival()
@@ -294,6 +294,6 @@ import Testing
     file.discard()
     bench.workers.shutdown()
     #expect(bench.memory.uploadCount == 0)
-    #expect(bench.root.names("bucket-\(String(Checksum.of("test"), radix: 16))-0/staging").isEmpty)
+    #expect(try FileSystem.names(in: bench.journal.directory.appending("files")).isEmpty)
   }
 }

@@ -1,3 +1,4 @@
+import Filesystem
 import Logging
 
 /// How requests name the bucket.
@@ -6,14 +7,6 @@ enum Addressing: String, Hashable, Sendable {
   case path
   /// `https://bucket.host/key`
   case virtual
-}
-
-/// What `close` waits for.
-enum WriteMode: String, Hashable, Sendable {
-  /// The object in the bucket.
-  case close
-  /// The bytes in the journal; the upload follows in the background.
-  case writeback
 }
 
 /// What to mount, where and how: the result of all options.

@@ -1,0 +1,95 @@
+import Basics
+import Logging
+import ObjectStore
+import SystemPackage
+import WritePath
+
+/// When a file cannot be uploaded, or not under its name.
+extension Filesystem {
+  /// Keeps the bytes on this machine for the next try, the next mount included.
+  /// - Parameter isRecorded: the journal has the version that could not be uploaded.
+  func keep(
+    _ staged: StagedFile, _ target: UploadTarget, _ condition: WriteCondition, isRecorded: Bool = false,
+    _ error: WriteError
+  ) -> Errno {
+    if case .incomplete = error { return log.report("upload", key: target.key, error) }
+    if case .store(let cause) = error, cause.code == .cancelled, isRecorded { return Errno(error) }
+    guard let journal else { return log.report("upload", key: target.key, error) }
+    do throws(WriteError) {
+      if !isRecorded { try staged.record(for: target, condition: condition, as: .closed, durable: true) }
+      log.error(
+        "an upload failed; the bytes are kept, and tried again",
+        metadata: ["kept": "\(journal.directory)", "cause": "\(error)"])
+    } catch let second {
+      log.error(
+        "an upload failed, and the bytes are kept only as long as this mount lives",
+        metadata: ["cause": "\(error)", "journal": "\(second)"])
+    }
+    return Errno(error)
+  }
+
+  /// Somebody else changed the object first: it stays, and this machine's bytes are stored beside it.
+  func keepBoth(
+    _ inode: InodeID, _ content: FileContent, _ staged: StagedFile, _ target: UploadTarget, _ path: String
+  ) -> Errno {
+    do throws(WriteError) {
+      let kept = try Conflict.store(
+        staged, target, host: configuration.host, time: configuration.time, conditions: conditions)
+      log.warning(
+        "somebody else changed the object first; both versions are kept",
+        metadata: ["bucket": "\(store.bucket)", "key": "\(target.key)", "ours": "\(kept)"])
+    } catch {
+      return keep(staged, target, .ifAbsent, error)
+    }
+    naming.exclusive { tree.disown(inode, content) }
+    staged.forgetRecord()
+    // Nobody may have it open: then nothing else takes the local bytes away.
+    tree.dropContent(inode, content).map(discard)
+    kernelCache?.invalidate(inode)
+    return .staleNFSFileHandle
+  }
+
+  // MARK: At the end
+
+  /// Files that the bucket does not have as they are, and how many bytes these files have.
+  public func pending() -> PendingFiles {
+    let files = tree.filesInUse().filter { $0.content?.isDirty ?? false }
+    let errors = files.compactMap { $0.content?.withState { $0.background.error } }
+    return PendingFiles(
+      paths: files.map { $0.path ?? "(removed)" }, bytes: files.reduce(0) { $0 + $1.attributes.size },
+      failed: errors.count, lastError: errors.last)
+  }
+
+  /// Uploads everything that is not in the bucket yet; called when no more requests come.
+  /// - Returns: the paths of files that could not be sent; their bytes are kept in the journal.
+  public func drain() -> [String] {
+    let files = tree.filesInUse().filter { $0.content?.isDirty ?? false }
+    return uploadAll(files).map { $0.file.path ?? "(removed)" }
+  }
+
+  /// Ends the uploads in the background, and removes the local bytes of what is in the bucket. The last call: nothing may
+  /// use this filesystem afterwards.
+  public func shutDown() {
+    uploads.close()
+    for view in tree.filesInUse() {
+      guard let content = view.content, !content.isDirty else { continue }
+      let staged: StagedFile? = content.withState { state in
+        defer { state.staged = nil }
+        return state.staged
+      }
+      staged.map(discard)
+    }
+  }
+}
+
+/// What is not in the bucket yet.
+public struct PendingFiles: Sendable {
+  /// Paths below the mount's root.
+  public var paths: [String]
+  /// How many bytes these files have.
+  public var bytes: UInt64
+  /// How many of them could not be uploaded at the last try.
+  public var failed: Int
+  /// Why one of them could not.
+  public var lastError: Errno?
+}

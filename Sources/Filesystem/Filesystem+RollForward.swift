@@ -1,0 +1,124 @@
+import Basics
+import Logging
+import ObjectStore
+import WritePath
+
+/// Renames that a daemon was in the middle of when it died: they are ended, as far as nobody has touched the names since.
+extension Filesystem {
+  func rollForward(_ noted: JournalIntent) {
+    let intent = noted.intent
+    do throws(ObjectStoreError) {
+      let isDone = intent.isDirectory ? try rollForwardDirectory(intent) : try rollForwardFile(intent)
+      journal?.end(noted)
+      let metadata: Logger.Metadata = ["from": "\(intent.source)", "to": "\(intent.destination)"]
+      if isDone {
+        log.notice("a rename that an earlier mount had begun is done", metadata: metadata)
+      } else {
+        log.warning(
+          "a rename that an earlier mount had begun is left as it is: somebody changed the files since",
+          metadata: metadata)
+      }
+    } catch {
+      log.error(
+        "a rename that an earlier mount had begun cannot be ended now; the next mount tries again",
+        metadata: ["from": "\(intent.source)", "to": "\(intent.destination)", "cause": "\(error)"])
+    }
+  }
+
+  private func present(_ key: ObjectKey) throws(ObjectStoreError) -> ObjectMetadata? {
+    do throws(ObjectStoreError) {
+      return try store.head(key)
+    } catch {
+      guard error.code == .notFound else { throw error }
+      return nil
+    }
+  }
+
+  /// - Returns: false when it cannot be told any more what the program wanted.
+  private func rollForwardFile(_ intent: RenameIntent) throws(ObjectStoreError) -> Bool {
+    guard let source = try present(intent.source) else { return true }
+    guard source.etag == intent.sourceETag else { return false }
+    let destination = try present(intent.destination)
+    if !intent.isCopied(source, destination) {
+      guard intent.mayReplace(destination) else { return false }
+      _ = try ServerSideCopy.copy(
+        from: intent.source, to: intent.destination, size: source.size, etag: source.etag, attributes: nil, in: store)
+    }
+    try store.delete(intent.source)
+    return true
+  }
+
+  private func rollForwardDirectory(_ intent: RenameIntent) throws(ObjectStoreError) -> Bool {
+    let made = Dictionary(
+      try everything(below: intent.destination).map { ($0.key, $0) }, uniquingKeysWith: { first, _ in first })
+    var (files, markers) = (true, [ObjectKey]())
+    for entry in try everything(below: intent.source) {
+      let key = intent.moved(entry.key)
+      if entry.key.string.hasSuffix("/") {
+        if made[key] == nil, entry.key != intent.source || intent.phase == .copying {
+          try remakeMarker(entry.key, at: key)
+        }
+        markers.append(entry.key)
+      } else if let copy = made[key] {
+        guard copy.etag == entry.etag, copy.size == entry.size else {
+          files = false
+          continue
+        }
+        try store.delete(entry.key)
+      } else if intent.phase == .copying {
+        _ = try ServerSideCopy.copy(
+          from: entry.key, to: key, size: entry.size, etag: entry.etag, attributes: nil, in: store)
+        try store.delete(entry.key)
+      } else {
+        // Everything had its new name once: this is somebody's since.
+        files = false
+      }
+    }
+    // Directories that still hold something stay. The deepest first: some servers refuse to remove one that is not empty.
+    guard files else { return false }
+    for marker in markers.sorted(by: >) { try store.delete(marker) }
+    return true
+  }
+
+  private func remakeMarker(_ key: ObjectKey, at newKey: ObjectKey) throws(ObjectStoreError) {
+    _ = try waitFor { (done: @escaping StoreCompletion<ETag>) in copyMarker(key, to: newKey, nil, done) }
+  }
+
+  private func everything(below prefix: ObjectKey) throws(ObjectStoreError) -> [ListEntry] {
+    var entries: [ListEntry] = []
+    var token: String?
+    repeat {
+      let page = try store.list(ListRequest(prefix: prefix.string, delimited: false, continuation: token))
+      entries += page.entries
+      token = page.continuation
+    } while token != nil
+    return entries
+  }
+}
+
+extension RenameIntent {
+  /// Whether the destination is the copy.
+  fileprivate func isCopied(_ source: ObjectMetadata, _ destination: ObjectMetadata?) -> Bool {
+    guard let destination else { return false }
+    switch phase {
+    // Whoever has stored something there since did so after the rename.
+    case .deleting: return true
+    case .copying: return destination.etag == source.etag && destination.size == source.size
+    }
+  }
+
+  /// Whether the destination is still what the program saw when it asked for the rename.
+  fileprivate func mayReplace(_ destination: ObjectMetadata?) -> Bool {
+    guard phase == .copying else { return false }
+    switch replaced {
+    case .unknown: return false
+    case .absent: return destination == nil
+    case .version(let etag): return destination?.etag == etag
+    }
+  }
+
+  /// The new key of one below the source.
+  fileprivate func moved(_ key: ObjectKey) -> ObjectKey {
+    ObjectKey(destination.string + (String(key.string.utf8.dropFirst(source.string.utf8.count)) ?? ""))
+  }
+}

@@ -1,0 +1,118 @@
+import Basics
+public import ObjectStore
+import Synchronization
+import SystemPackage
+
+/// What the journal knows of a staged file, so that a crash loses nothing that was promised.
+extension StagedFile {
+  /// Keeps the file as it is now in the journal: the next mount sends it, whatever happens to this one. Blocks for local
+  /// I/O, and keeps the writers waiting meanwhile.
+  /// - Parameters:
+  ///   - target: where it goes, and what is stored with it.
+  ///   - condition: what must hold in the bucket.
+  ///   - kind: what the program did.
+  ///   - isDurable: waits until the disk has it; otherwise it outlives this process, but not the machine.
+  public func record(
+    for target: UploadTarget, condition: WriteCondition, as kind: JournalRecord.State, durable isDurable: Bool
+  ) throws(WriteError) {
+    try writing.exclusive { () throws(WriteError) in
+      let state = state.withLock { $0 }
+      if let failure = state.failure { throw .incomplete(failure) }
+      // What a program was told is on stable storage must not give way to a record that is not.
+      let isDurable = isDurable || state.recorded?.isDurable ?? false
+      if let recorded = state.recorded, recorded.isCurrent(state, target, condition, isDurable) { return }
+      let record = JournalRecord(
+        state: kind, target: target, size: state.size, condition: condition, base: state.base,
+        present: state.present, dirty: state.dirty)
+      do throws(Errno) {
+        try entry.write(record, durable: isDurable)
+      } catch {
+        throw .staging(error)
+      }
+      self.state.withLock {
+        $0.recorded = Recorded(
+          changes: state.changes, size: state.size, isLive: true, target: target, condition: condition,
+          isDurable: isDurable)
+      }
+    }
+  }
+
+  /// Whether the journal has a record of some version of this file.
+  public var isRecorded: Bool { state.withLock { $0.recorded != nil } }
+
+  /// The value of `changes` that the journal has a record of; nil without one.
+  public var recordedChanges: UInt64? { state.withLock { $0.recorded?.changes } }
+
+  /// Whether the newest bytes are in the journal, with a record.
+  public var isRecordCurrent: Bool { state.withLock { $0.recorded?.changes == $0.changes } }
+
+  /// Whether an upload in parts is under way.
+  public var hasUpload: Bool { session.withLock { $0?.upload != nil } }
+
+  /// What is not here is in another version now, which an earlier upload of this file made.
+  public func rebase(on etag: ETag) {
+    state.withLock { $0.base?.etag = etag }
+  }
+
+  /// Takes the record back: the bucket has the bytes, or nobody wants them.
+  public func forgetRecord() {
+    writing.exclusive {
+      state.withLock { $0.recorded = nil }
+      entry.forget()
+    }
+  }
+
+  /// Takes the record back if it is of nothing newer than what the bucket has.
+  public func forgetRecordIfUploaded() {
+    writing.exclusive {
+      let isUploaded = state.withLock { state in
+        guard let recorded = state.recorded, recorded.changes <= state.uploadedChanges else { return false }
+        state.recorded = nil
+        return true
+      }
+      if isUploaded { entry.forget() }
+    }
+  }
+
+  /// Before bytes from `offset` on are changed: gives the record bytes of its own.
+  func saveRecord(from offset: UInt64) throws(WriteError) {
+    try writing.exclusive { () throws(WriteError) in try saveRecordAlone(from: offset) }
+  }
+
+  /// `saveRecord`, with the writers kept out.
+  func saveRecordAlone(from offset: UInt64, emptying: Bool = false) throws(WriteError) {
+    guard state.withLock({ $0.harmsRecord(from: offset) }) else { return }
+    do throws(Errno) {
+      // Who is about to empty the file needs none of the bytes: nothing is copied.
+      if emptying { try entry.startAfresh() } else { try entry.freeze() }
+    } catch {
+      throw .staging(error)
+    }
+    state.withLock { $0.recorded?.isLive = false }
+  }
+
+  /// Tells the journal, once, which name the bytes are for: a file that is open when the daemon dies is found again.
+  func noteName() {
+    guard !state.withLock({ $0.isNamed }), let target = streamTarget() else { return }
+    let isFirst = state.withLock { state in
+      defer { state.isNamed = true }
+      return !state.isNamed
+    }
+    if isFirst { entry.note(.name(target.key)) }
+  }
+
+  /// Tells the journal that the bytes are for another name now.
+  public func renamed(to key: ObjectKey) {
+    if state.withLock({ $0.isNamed }) { entry.note(.name(key)) }
+  }
+}
+
+extension StagedFile.Recorded {
+  /// Whether the record says all that a new one would.
+  fileprivate func isCurrent(
+    _ state: StagedFile.State, _ target: UploadTarget, _ condition: WriteCondition, _ isDurable: Bool
+  ) -> Bool {
+    changes == state.changes && isLive && self.target == target && self.condition == condition
+      && (self.isDurable || !isDurable)
+  }
+}
