@@ -109,14 +109,8 @@ class Mount:
             process.wait()
 
     def unsent(self):
-        """Names of what is kept in the cache directory because it could not be sent."""
-        return sorted(path.name for path in self.cache.glob("*/unsent/*"))
-
-    def start_after_death(self):
-        """Takes the mount of a daemon that was killed away, and mounts again with the same cache directory."""
-        if is_mounted(self.path):
-            self.waysfs.run("umount", self.path)
-        return self.start()
+        """Records of what is kept in the cache directory because it was closed and is not in the bucket."""
+        return sorted(path.name for path in self.cache.glob("*/files/*.record"))
 
     def take_away(self):
         """At the end of a test: whatever happened, nothing is left. Returns what was not as it should be."""
