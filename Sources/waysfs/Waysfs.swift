@@ -51,6 +51,7 @@ struct Waysfs: ParsableCommand {
       EXAMPLES
         waysfs mount photos /mnt/photos         mount a bucket
         waysfs mount photos:2024 /mnt/photos    mount a part of it
+        waysfs flush /mnt/photos                wait until all that was written is in the bucket
         waysfs umount /mnt/photos               unmount, and wait for the uploads
 
       CREDENTIALS
@@ -64,5 +65,5 @@ struct Waysfs: ParsableCommand {
         2   unmounted, but not everything could be uploaded; the line says where it is kept
         64  the command line or a setting cannot be understood
       """,
-    version: "waysfs \(version)", subcommands: [MountCommand.self, UmountCommand.self])
+    version: "waysfs \(version)", subcommands: [MountCommand.self, FlushCommand.self, UmountCommand.self])
 }
