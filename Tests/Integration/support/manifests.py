@@ -90,4 +90,5 @@ def problems(writer, sizes, get):
     lines = [f"{writer.manifest.name}: under way was {during!r}; {len(worlds)} worlds would be right"]
     for number, result in enumerate(results):
         lines += [f"  world {number}: {line}" for line in result[:8]]
-    return lines
+    begun = [line["begin"] for line in writer.lines() if "begin" in line]
+    return [*lines, "  its last operations: " + "; ".join(begun[-25:])]

@@ -109,8 +109,12 @@ class Mount:
             process.wait()
 
     def unsent(self):
-        """Names of what is kept in the cache directory because it could not be sent."""
-        return sorted(path.name for path in self.cache.glob("*/unsent/*"))
+        """Names of what the journal has yet to send or to end: records of files, and intents of renames."""
+        return sorted(path.name for path in self.cache.glob("*/files/*") if path.suffix in (".record", ".rename"))
+
+    def kept(self):
+        """Files with bytes that the journal keeps of what is being written, was closed, or never will be."""
+        return [path for path in self.cache.glob("*/*/*") if path.name.endswith((".data", ".copy"))]
 
     def start_after_death(self):
         """Takes the mount of a daemon that was killed away, and mounts again with the same cache directory."""
