@@ -15,15 +15,19 @@ private final class FakeEngine: MountEngine {
   let busy: Bool
   /// Called when the mount is up.
   let whenServing: @Sendable (FakeEngine) -> Void
+  /// Called while uploads are finished.
+  let whenFinishing: @Sendable () -> Void
 
   init(
     mountFailure: Failure? = nil, unfinished: UnfinishedUploads? = nil, busy: Bool = false,
-    whenServing: @escaping @Sendable (FakeEngine) -> Void = { $0.ended.open() }
+    whenServing: @escaping @Sendable (FakeEngine) -> Void = { $0.ended.open() },
+    whenFinishing: @escaping @Sendable () -> Void = {}
   ) {
     self.mountFailure = mountFailure
     self.unfinished = unfinished
     self.busy = busy
     self.whenServing = whenServing
+    self.whenFinishing = whenFinishing
   }
 
   private func note(_ call: String) { calls.withLock { $0.append(call) } }
@@ -37,6 +41,7 @@ private final class FakeEngine: MountEngine {
 
   func finishUploads() -> UnfinishedUploads? {
     note("finish")
+    whenFinishing()
     return unfinished
   }
 
@@ -103,6 +108,17 @@ struct MountDaemonTests {
     }
     #expect(try run(engine) == .unfinishedUploads)
     #expect(seen.withLock { $0?.lastWord()?.unfinished } == "2 files could not be uploaded; kept in /c")
+  }
+
+  @Test func whoUnmountsSeesWhatIsPendingAtOnce() throws {
+    let seen = Mutex<PendingUploads?>(nil)
+    let path = directory.path
+    let engine = FakeEngine(whenFinishing: {
+      let pending = ForeignRecord(mountPoint: "/mnt", directories: [path])?.pending
+      seen.withLock { $0 = pending }
+    })
+    #expect(try run(engine) == .success)
+    #expect(seen.withLock { $0 } == PendingUploads(files: 1, bytes: 10))
   }
 
   @Test func aFailedMountLeavesNothing() throws {

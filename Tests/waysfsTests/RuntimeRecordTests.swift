@@ -37,14 +37,34 @@ struct RuntimeRecordTests {
   }
 
   @Test func contentsRoundTrip() {
-    let contents = RecordContents(
+    var contents = RecordContents(
       pid: 12, source: "waysfs:a/100%\n", mountPoint: "/mnt/\r é%41", unfinished: "3 files=x; kept")
     #expect(RecordContents(parsing: contents.text) == contents)
-    #expect(contents.text.split(separator: "\n").count == 5)
-    for text in [
-      "", "pid=1", "waysfs-record=2\npid=1\nsource=s\nmountpoint=m", "waysfs-record=1\npid=0\nsource=s\nmountpoint=m",
-    ] {
-      #expect(RecordContents(parsing: text) == nil)
+    #expect(contents.text.split(separator: "\n").count == 6)
+    contents.pending = PendingUploads(files: 2, bytes: 1 << 40, failed: 1, lastError: "no\nanswer")
+    #expect(RecordContents(parsing: contents.text) == contents)
+    contents.pending = PendingUploads.none
+    #expect(RecordContents(parsing: contents.text) == contents)
+    for (pid, version) in [(0, 1), (1, 2)] {
+      let lines = "waysfs-record=\(version)\npid=\(pid)\nsource=s\nmountpoint=m\n"
+      let sum = String(RuntimeDirectory.fnv1a(lines), radix: 16)
+      #expect(RecordContents(parsing: "\(lines)checksum=\(sum)\n") == nil)
+    }
+  }
+
+  @Test func halfWrittenContentsAreNoContents() {
+    var contents = RecordContents(pid: 12, source: "s", mountPoint: "/é")
+    contents.pending = PendingUploads(files: 23, bytes: 123_456, lastError: "x")
+    let text = contents.text
+    for count in 0..<(text.unicodeScalars.count - 1) {
+      #expect(RecordContents(parsing: String(String.UnicodeScalarView(text.unicodeScalars.prefix(count)))) == nil)
+    }
+    // What is left from a longer one is behind the end.
+    #expect(RecordContents(parsing: text + "error=old\nchecksum=1\n") == contents)
+    for (old, new) in [("23", "24"), ("pid=12", "pid=13"), ("checksum=", "checksum=0")] {
+      let damaged = text.split(separator: old, maxSplits: 1).joined(separator: new)
+      #expect(damaged != text)
+      #expect(RecordContents(parsing: damaged) == nil)
     }
   }
 
@@ -63,6 +83,22 @@ struct RuntimeRecordTests {
     #expect(!seen.isHeld)
     #expect(seen.lastWord()?.unfinished == "1 file; kept in /c")
     #expect(ForeignRecord(mountPoint: "/mnt/x", directories: [directory.path]) == nil)
+  }
+
+  @Test func progressIsSeenUntilTheEnd() throws {
+    let directory = try TemporaryDirectory()
+    let record = try record(directory)
+    let seen = try #require(ForeignRecord(mountPoint: "/mnt/x", directories: [directory.path]))
+    #expect(seen.pending == nil)
+    record.update(pending: PendingUploads(files: 12, bytes: 99_999, examples: ["a"], lastError: "a long story"))
+    #expect(seen.pending == PendingUploads(files: 12, bytes: 99_999, lastError: "a long story"))
+    record.update(pending: PendingUploads.none)
+    #expect(seen.pending == PendingUploads.none)
+    #expect(seen.isHeld)
+    record.finish(unfinished: "1 file")
+    record.update(pending: PendingUploads(files: 1, bytes: 1))
+    #expect(seen.pending == PendingUploads.none)
+    #expect(seen.lastWord()?.unfinished == "1 file")
   }
 
   @Test func oneDaemonForAMountPoint() throws {

@@ -34,6 +34,7 @@ struct UmountCommand: ParsableCommand {
 struct Umount {
   var lazy: Bool
   var say: (String) -> Void = printError
+  var makeWait: (_ purpose: String) -> ProgressWait = { ProgressWait(purpose: $0) }
 
   func run(_ path: String, _ context: ProcessContext) throws(Failure) {
     let mounts = try MountTable.read()
@@ -61,7 +62,12 @@ struct Umount {
       if record.isHeld { say("waysfs: process \(record.contents.pid) finishes its uploads in the background") }
       return
     }
-    wait(for: record, resolved)
+    var wait = makeWait("\(resolved) is unmounted; process \(record.contents.pid) finishes its uploads")
+    wait.run(
+      until: {
+        sleepInterval(seconds: 0.05)
+        return !record.isHeld
+      }, pending: { record.pending })
     if let unfinished = record.lastWord()?.unfinished {
       throw Failure("it is unmounted, but \(unfinished)", exitCode: .unfinishedUploads)
     }
@@ -80,18 +86,6 @@ struct Umount {
         throw Failure("it was mounted by user \(owner)", remedy: "Unmount it as that user or as root")
       }
       throw Failure(error.description)
-    }
-  }
-
-  private func wait(for record: ForeignRecord, _ path: String) {
-    let interval = 0.05
-    var waited = 0.0
-    while record.isHeld {
-      sleepInterval(seconds: interval)
-      waited += interval
-      if waited >= 1, waited - interval < 1 {
-        say("waysfs: \(path) is unmounted; waiting for process \(record.contents.pid) to finish its uploads")
-      }
     }
   }
 }

@@ -42,9 +42,11 @@ final class MountDaemon: Sendable {
     // Whoever waits is gone, so nobody knows of the mount: it must not stay.
     if !readiness.finish(.ready) { perform(.stopRequested) }
     log.info("mounted", metadata: ["source": "\(plan.target.source)", "on": "\(plan.mountPoint)"])
+    let reporter = ProgressReporter(engine, record)
+    if !reporter.start() { log.warning("the system has no thread left; how far uploads are is not shown") }
     engine.waitUntilUnmounted()
     perform(.unmounted)
-    return end(engine, record)
+    return end(engine, record, reporter)
   }
 
   private func start(
@@ -72,11 +74,16 @@ final class MountDaemon: Sendable {
     return engine
   }
 
-  private func end(_ engine: any MountEngine, _ record: RuntimeRecord) -> ExitStatus {
+  private func end(
+    _ engine: any MountEngine, _ record: RuntimeRecord, _ reporter: ProgressReporter
+  ) -> ExitStatus {
+    // At once: who unmounts waits for it.
+    reporter.report()
     if let pending = engine.pending, pending.files > 0 {
       log.notice("unmounted; finishing uploads", metadata: ["pending": "\(pending)"])
     }
     let unfinished = engine.finishUploads()
+    reporter.stop()
     engine.shutDown()
     if let unfinished {
       let text = "\(unfinished.files) \(unfinished.files == 1 ? "file" : "files") could not be uploaded"

@@ -34,6 +34,10 @@ struct PendingUploads: Hashable, Sendable, CustomStringConvertible {
   var bytes: UInt64
   /// Some of their names.
   var examples: [String] = []
+  /// How many of the files an attempt has failed for.
+  var failed = 0
+  /// What the last attempt failed with: a clause for people.
+  var lastError: String?
 
   static let none = PendingUploads(files: 0, bytes: 0)
 

@@ -58,7 +58,7 @@ enum RuntimeDirectory {
   }
 
   /// FNV-1a, 64 bits: short and the same in every run.
-  private static func fnv1a(_ text: String) -> UInt64 {
+  static func fnv1a(_ text: some StringProtocol) -> UInt64 {
     text.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
   }
 }

@@ -1,3 +1,4 @@
+import Basics
 import Glibc
 import Synchronization
 
@@ -7,11 +8,21 @@ import Synchronization
 ///     pid=1234
 ///     source=waysfs:photos/2024
 ///     mountpoint=/mnt/photos
-///     unfinished=3 files are kept in /var/cache/waysfs      (written last, only when something is left)
+///     pending-files=3                                       (what is not in the bucket yet, where it is known)
+///     pending-bytes=12582912
+///     failed-files=1
+///     last-error=the server cannot be reached
+///     unfinished=3 files are kept in /var/cache/waysfs      (only when the daemon has ended and something is left)
+///     checksum=9f86d081884c7d65                             (FNV-1a of all before it)
+///
+/// The daemon writes it again and again in place, since the lock is on the file: who reads it meanwhile finds the
+/// checksum wrong or missing, and keeps what it has read before. What follows the checksum is left from a longer one.
 struct RecordContents: Hashable, Sendable {
   var pid: Int32
   var source: String
   var mountPoint: String
+  /// What is not in the bucket yet, without examples; nil when nobody knows.
+  var pending: PendingUploads?
   /// What could not be uploaded and where it is kept; nil as long as nothing is wrong.
   var unfinished: String?
 
@@ -23,23 +34,52 @@ struct RecordContents: Hashable, Sendable {
   }
 
   init?(parsing text: String) {
-    var values: [Substring: String] = [:]
-    for line in text.split(separator: "\n") {
-      guard let equals = line.firstIndex(of: "=") else { continue }
-      values[line[..<equals]] = Self.unescaped(line[line.index(after: equals)...])
-    }
+    guard let values = Self.values(text) else { return nil }
     guard values["waysfs-record"] == "1", let pid = values["pid"].flatMap({ Int32($0) }), pid > 0,
       let source = values["source"], let mountPoint = values["mountpoint"]
     else { return nil }
     self.init(pid: pid, source: source, mountPoint: mountPoint, unfinished: values["unfinished"])
+    if let files = values["pending-files"].flatMap({ Int($0) }),
+      let bytes = values["pending-bytes"].flatMap({ UInt64($0) })
+    {
+      pending = PendingUploads(
+        files: files, bytes: bytes, failed: values["failed-files"].flatMap { Int($0) } ?? 0,
+        lastError: values["last-error"])
+    }
+  }
+
+  /// The lines before the checksum; nil when it is wrong or missing.
+  private static func values(_ text: String) -> [Substring: String]? {
+    var values: [Substring: String] = [:]
+    var covered = text.startIndex
+    for line in text.split(separator: "\n") {
+      guard let equals = line.firstIndex(of: "=") else { return nil }
+      let value = line[line.index(after: equals)...]
+      if line[..<equals] == "checksum" { return value == checksum(text[..<covered]) ? values : nil }
+      values[line[..<equals]] = unescaped(value)
+      covered = line.endIndex < text.endIndex ? text.index(after: line.endIndex) : line.endIndex
+    }
+    return nil
+  }
+
+  private static func checksum(_ text: some StringProtocol) -> String {
+    String(RuntimeDirectory.fnv1a(text), radix: 16)
   }
 
   var text: String {
     var lines = [
       "waysfs-record=1", "pid=\(pid)", "source=\(Self.escaped(source))", "mountpoint=\(Self.escaped(mountPoint))",
     ]
+    if let pending {
+      lines += [
+        "pending-files=\(pending.files)", "pending-bytes=\(pending.bytes)", "failed-files=\(pending.failed)",
+      ]
+      // It may quote a server, and the whole must stay small.
+      if let error = pending.lastError { lines.append("last-error=\(Self.escaped(String(error.prefix(500))))") }
+    }
     if let unfinished { lines.append("unfinished=\(Self.escaped(unfinished))") }
-    return lines.joined(separator: "\n") + "\n"
+    let text = lines.joined(separator: "\n") + "\n"
+    return "\(text)checksum=\(Self.checksum(text))\n"
   }
 
   private static func escaped(_ value: String) -> String {
@@ -73,9 +113,16 @@ struct RecordContents: Hashable, Sendable {
 /// The record of a mount, locked (flock(2)) as long as its daemon is at work: who waits for the lock waits for the
 /// daemon's last upload, however the daemon ends. Thread-safe.
 final class RuntimeRecord: Sendable {
+  private struct State {
+    var contents: RecordContents
+    var isFinished = false
+  }
+
   private let descriptor: Int32
   private let path: String
-  private let contents: Mutex<RecordContents>
+  /// One writer at a time; held while the file is written. The state's lock is taken behind it.
+  private let writing = AccessGate()
+  private let state: Mutex<State>
 
   /// Makes and locks the record.
   init(directory: String, contents: RecordContents) throws(Failure) {
@@ -83,7 +130,7 @@ final class RuntimeRecord: Sendable {
     let descriptor = try Self.lock(path, mountPoint: contents.mountPoint)
     self.path = path
     self.descriptor = descriptor
-    self.contents = Mutex(contents)
+    state = Mutex(State(contents: contents))
     guard Self.replace(descriptor, contents.text) else {
       let reason = describe(errno: errno)
       close(descriptor)
@@ -93,14 +140,33 @@ final class RuntimeRecord: Sendable {
 
   /// Removes the record and lets go of the lock. With `unfinished`, whoever waits for the lock learns what is left.
   func finish(unfinished: String? = nil) {
-    let text = contents.withLock { contents in
-      contents.unfinished = unfinished
-      return contents.text
+    writing.exclusive {
+      let text = state.withLock { state -> String? in
+        guard !state.isFinished else { return nil }
+        state.isFinished = true
+        state.contents.unfinished = unfinished
+        return state.contents.text
+      }
+      guard let text else { return }
+      // The waiter has the file open and reads it after the lock.
+      if unfinished != nil { _ = Self.replace(descriptor, text) }
+      unlink(path)
+      flock(descriptor, LOCK_UN)
     }
-    // The waiter has the file open and reads it after the lock.
-    if unfinished != nil { _ = Self.replace(descriptor, text) }
-    unlink(path)
-    flock(descriptor, LOCK_UN)
+  }
+
+  /// Writes down what is not in the bucket yet; nothing when that has not changed, or after `finish`.
+  func update(pending: PendingUploads?) {
+    var pending = pending
+    pending?.examples = []
+    writing.exclusive {
+      let text = state.withLock { state -> String? in
+        guard !state.isFinished, state.contents.pending != pending else { return nil }
+        state.contents.pending = pending
+        return state.contents.text
+      }
+      if let text { _ = Self.replace(descriptor, text) }
+    }
   }
 
   deinit { close(descriptor) }
@@ -133,7 +199,10 @@ final class RuntimeRecord: Sendable {
   }
 
   private static func replace(_ descriptor: Int32, _ text: String) -> Bool {
-    lseek(descriptor, 0, SEEK_SET) == 0 && ftruncate(descriptor, 0) == 0 && writeAll(descriptor, Array(text.utf8))
+    // In this order the file is never empty: who reads it between the two finds the end by the checksum.
+    let bytes = Array(text.utf8)
+    return lseek(descriptor, 0, SEEK_SET) == 0 && writeAll(descriptor, bytes)
+      && ftruncate(descriptor, off_t(bytes.count)) == 0
   }
 }
 
@@ -182,7 +251,10 @@ final class ForeignRecord {
     unlink(path)
   }
 
-  /// What the daemon left behind when it ended.
+  /// What is not in the bucket yet; nil when nobody knows, or the record is just being written.
+  var pending: PendingUploads? { lastWord()?.pending }
+
+  /// What the record says now; nil while it is being written. When the daemon has ended: what it left behind.
   func lastWord() -> RecordContents? {
     lseek(descriptor, 0, SEEK_SET)
     return Self.read(descriptor)
