@@ -33,6 +33,12 @@ class CrashWriter:
         """It ends with the first call that fails."""
         eventually(lambda: self.process.poll() is not None, "the writer notices that the mount has died")
 
+    def stop(self):
+        """Lets it end the operation under way; fails when a call has failed."""
+        self.manifest.with_name(f"{self.manifest.name}.stop").touch()
+        eventually(lambda: self.process.poll() is not None, "the writer ends", 30)
+        assert self.error() is None, self.error()
+
     def take_away(self):
         if self.process.poll() is None:
             self.process.kill()
