@@ -109,7 +109,7 @@ def conflict_copies(bucket, faults):
 
 def not_kept(mounted, bucket, writes):
     """Names whose program was told of an error, and whose bytes are neither on this machine nor in the bucket."""
-    kept = {path: path.stat().st_size for path in mounted.cache.rglob("*.data")}
+    kept = {path: path.stat().st_size for path in mounted.kept()}
     found = []
     for one in writes:
         for name, refused in one.refused.items():

@@ -101,7 +101,7 @@ def test_an_edit_that_was_not_sent_and_whose_base_is_gone(bucket, mount, middle)
     eventually(lambda: "still cannot be sent; it is kept" in mounted.log_text(), "the log says so")
     assert bucket.keys() == ["file"] and bucket.get("file") == b"theirs"
     assert len(mounted.unsent()) == 1
-    assert [path.read_bytes()[:4] for path in mounted.cache.glob("*/files/*.data")] == [b"ours"]
+    assert [path.read_bytes()[:4] for path in mounted.kept()] == [b"ours"]
 
 
 def test_a_large_file_through_an_outage(bucket, mount, middle):

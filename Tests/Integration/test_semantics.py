@@ -61,7 +61,7 @@ def test_close(mode, bucket, between):
         with fails("EACCES"):
             path.write_bytes(b"refused")
         assert bucket.get("file") == CONTENT
-        assert any(kept.read_bytes() == b"refused" for kept in mounted.cache.rglob("*.data"))
+        assert any(kept.read_bytes() == b"refused" for kept in mounted.kept())
         heal(middle)
         mounted.wait_for_uploads()
         assert bucket.get("file") == b"refused"

@@ -33,6 +33,12 @@ class CrashWriter:
         """It ends with the first call that fails."""
         eventually(lambda: self.process.poll() is not None, "the writer notices that the mount has died")
 
+    def stop(self):
+        """Lets it end the operation under way; fails when a call has failed."""
+        self.manifest.with_name(f"{self.manifest.name}.stop").touch()
+        eventually(lambda: self.process.poll() is not None, "the writer ends", 30)
+        assert self.error() is None, self.error()
+
     def take_away(self):
         if self.process.poll() is None:
             self.process.kill()
@@ -90,4 +96,5 @@ def problems(writer, sizes, get):
     lines = [f"{writer.manifest.name}: under way was {during!r}; {len(worlds)} worlds would be right"]
     for number, result in enumerate(results):
         lines += [f"  world {number}: {line}" for line in result[:8]]
-    return lines
+    begun = [line["begin"] for line in writer.lines() if "begin" in line]
+    return [*lines, "  its last operations: " + "; ".join(begun[-25:])]

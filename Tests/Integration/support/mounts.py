@@ -109,8 +109,18 @@ class Mount:
             process.wait()
 
     def unsent(self):
-        """Records of what is kept in the cache directory because it was closed and is not in the bucket."""
-        return sorted(path.name for path in self.cache.glob("*/files/*.record"))
+        """Names of what the journal has yet to send or to end: records of files, and intents of renames."""
+        return sorted(path.name for path in self.cache.glob("*/files/*") if path.suffix in (".record", ".rename"))
+
+    def kept(self):
+        """Files with bytes that the journal keeps of what is being written, was closed, or never will be."""
+        return [path for path in self.cache.glob("*/*/*") if path.name.endswith((".data", ".copy"))]
+
+    def start_after_death(self):
+        """Takes the mount of a daemon that was killed away, and mounts again with the same cache directory."""
+        if is_mounted(self.path):
+            self.waysfs.run("umount", self.path)
+        return self.start()
 
     def take_away(self):
         """At the end of a test: whatever happened, nothing is left. Returns what was not as it should be."""
