@@ -197,10 +197,12 @@ extension Filesystem {
   // MARK: A directory
 
   private func renameDirectory(_ view: NodeView, _ move: Move, _ context: CallContext) throws(Errno) {
-    for file in tree.descendants(of: view.id) {
-      guard let content = file.content, content.isDirty, let path = file.path else { continue }
+    let dirty = tree.descendants(of: view.id).filter { $0.content?.isDirty ?? false }
+    let failed = forEach(dirty) { [self] file throws(Errno) in
+      guard let content = file.content, let path = file.path else { return }
       try commitClaimed(file.id, content, to: path)
     }
+    if let first = failed.first { throw first.error }
     var intent = RenameIntent(
       source: markerKey(move.source), destination: markerKey(move.destination), isDirectory: true)
     let noted = try note(intent)
