@@ -225,6 +225,44 @@ def test_a_directory_is_renamed_while_files_below_are_uploaded(bucket, writeback
         assert bucket.get(f"new/file{number}") == content[:50_000] + b"patched" + content[50_007:]
 
 
+@pytest.mark.parametrize("there", ["by another client", "exclusively", "here"])
+@pytest.mark.parametrize("then", ["unlink", "rename", "rename over", "directory"])
+def test_what_a_waiting_file_has_replaced_goes_with_it(there, then, bucket, writeback):
+    """A file that waits for its upload is renamed over an object, and leaves that name again before the upload."""
+    _, mounted = writeback
+    root = mounted.path
+    (root / "directory").mkdir()
+    name = root / "directory" / "name"
+    if there == "by another client":
+        bucket.put("directory/name", b"old")
+        eventually(name.exists, "it is seen", 15)
+    elif there == "exclusively":
+        with open(name, "xb") as file:
+            file.write(b"old")
+    else:
+        name.write_bytes(b"old")
+        mounted.wait_for_uploads()
+    (root / "waiting").write_bytes(CONTENT)
+    os.rename(root / "waiting", name)
+    if then == "unlink":
+        name.unlink()
+        expected = {}
+    elif then == "rename":
+        os.rename(name, root / "directory" / "other")
+        expected = {"directory/other": CONTENT}
+    elif then == "rename over":
+        (root / "other").write_bytes(b"second")
+        os.rename(root / "other", name)
+        expected = {"directory/name": b"second"}
+    else:
+        os.rename(root / "directory", root / "moved")
+        expected = {"moved/name": CONTENT}
+    mounted.wait_for_uploads()
+    assert {key: bucket.get(key) for key in bucket.keys() if not key.endswith("/")} == expected
+    mounted.unmount()
+    assert mounted.unsent() == []
+
+
 def test_replacing_by_rename_never_goes_back(bucket, mount, mode):
     """Write beside it, fsync, rename over: another client sees one whole version after the other."""
     mounted = mount(bucket, mode=mode)
