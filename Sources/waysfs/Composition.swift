@@ -208,8 +208,12 @@ private final class Mount: MountEngine {
 
   var pending: PendingUploads? {
     let pending = filesystem.pending()
-    return PendingUploads(files: pending.paths.count, bytes: pending.bytes, examples: Array(pending.paths.prefix(3)))
+    return PendingUploads(
+      files: pending.paths.count, bytes: pending.bytes, examples: Array(pending.paths.prefix(3)),
+      failed: pending.failed, lastError: pending.lastError.map { describe(errno: $0.rawValue) })
   }
+
+  func uploadLeftOver() { filesystem.takeUpUnsent() }
 
   func finishUploads() -> UnfinishedUploads? {
     let failed = filesystem.drain()

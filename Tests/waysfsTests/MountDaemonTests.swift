@@ -45,6 +45,8 @@ private final class FakeEngine: MountEngine {
     return unfinished
   }
 
+  func uploadLeftOver() { note("left over") }
+
   func unmount(lazily: Bool) -> UnmountOutcome {
     note(lazily ? "unmount lazily" : "unmount")
     if busy { return lazily ? .done : .busy }
