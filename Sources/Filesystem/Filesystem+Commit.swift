@@ -40,10 +40,11 @@ extension Filesystem {
         UploadOrder(plan.target, condition: plan.condition, conditions: conditions, version: version, background))
     } catch {
       if case .superseded = error { return }
-      content.withState { $0.mayExist = true }
       if case .store(let cause) = error, cause.code == .preconditionFailed {
         throw keepBoth(inode, content, staged, plan.target, path)
       }
+      // A refused one has made nothing: what has the name is somebody else's.
+      content.withState { $0.mayExist = true }
       throw keep(staged, plan.target, plan.condition, isRecorded: background != nil, error)
     }
     let (stored, posix, unkept) = finish(outcome, plan)
