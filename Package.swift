@@ -67,6 +67,9 @@ let package = Package(
     .executableTarget(
       name: "waysfs-sandbox", dependencies: ["Basics", arguments, flyingFox, flyingSocks, system], swiftSettings: strict
     ),
+    // For benchmarks; no product, so that nobody gets it who only wants waysfs.
+    .executableTarget(
+      name: "waysfs-responder", dependencies: ["Basics", "COpenSSL", arguments, system], swiftSettings: strict),
 
     tests("Basics"),
     // The checks that every ObjectStore must pass, shared by the tests of all implementations.
@@ -89,6 +92,7 @@ let package = Package(
     .testTarget(
       name: "SandboxTests", dependencies: ["waysfs-sandbox", "HTTPTransport", "WAYSCloud", system],
       swiftSettings: strict),
+    .testTarget(name: "ResponderTests", dependencies: ["waysfs-responder"], swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

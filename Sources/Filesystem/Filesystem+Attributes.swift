@@ -74,6 +74,7 @@ extension Filesystem {
         state.timeIsExplicit = true
       }
     }
+    naming.shared { rewriteRecord(of: view.id) }
   }
 
   // MARK: Files and links

@@ -32,6 +32,8 @@ extension Filesystem {
     guard background == nil || version != nil else { return }
     let plan = commitPlan(view, content, path)
     let outcome: UploadOutcome
+    if background == nil { journal?.space.beginFreeing() }
+    defer { if background == nil { endFreeing() } }
     do throws(WriteError) {
       outcome = try upload(
         staged,
@@ -60,6 +62,15 @@ extension Filesystem {
     staged.forgetRecordIfUploaded()
     // A program was told that its attributes are set: that they are not is an error of this close.
     if let unkept { throw log.report("keeping the attributes of a stored file", unkept) }
+  }
+
+  /// Ends the hope of writers for whom the journal is full a moment later: the space becomes free when the program's
+  /// descriptor is gone.
+  private func endFreeing() {
+    guard let space = journal?.space else { return }
+    guard space.isAwaited else { return space.endFreeing() }
+    let moment = 1.0
+    uploads.add(after: moment) { space.endFreeing() }
   }
 
   /// Uploads a file. What looks like somebody else's change may be an earlier upload of the same file, of which nobody

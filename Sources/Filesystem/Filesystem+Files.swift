@@ -136,8 +136,14 @@ extension Filesystem {
     }
   }
 
-  /// Removes the local bytes of a file that nobody needs.
-  func discard(_ staged: StagedFile) { staged.discard() }
+  /// Removes the local bytes of a file that nobody needs. What was closed before a write failed is still needed.
+  func discard(_ staged: StagedFile) {
+    guard staged.failure != nil, staged.isRecorded else { return staged.discard() }
+    staged.setAside()
+    log.error(
+      "the version that was closed before a write failed is kept; the next mount sends it",
+      metadata: ["kept": "\(journal?.directory.string ?? "")"])
+  }
 
   private func openFile(_ id: HandleID) throws(Errno) -> FileHandle {
     guard let handle = handles.file(id) else { throw .badFileDescriptor }

@@ -14,8 +14,11 @@ extension Filesystem {
     for intent in left.intents { rollForward(intent) }
     for abandoned in left.abandoned { abort(abandoned) }
     // What goes to the same key goes in the order in which it was closed.
-    var byKey: [ObjectKey: [PendingFile]] = [:]
-    for file in left.pending { byKey[file.record.target.key, default: []].append(file) }
+    var byKey: [ObjectKey: [Left]] = [:]
+    for file in left.pending {
+      byKey[file.record.target.key, default: []].append(
+        Left(file: file, staged: StagedFile(resuming: file, context: staging)))
+    }
     let pool = WorkerPool(name: "waysfs-unsent", limit: configuration.parallelUploads)
     defer { pool.shutdown() }
     let _: [Result<Void, Never>] = fanOut(over: Array(byKey.values), limit: byKey.count) { files, done in
@@ -26,12 +29,19 @@ extension Filesystem {
     }
   }
 
+  /// A file of an earlier mount.
+  private struct Left: Sendable {
+    var file: PendingFile
+    var staged: StagedFile
+  }
+
   /// Sends files of one key; after one that cannot be sent, it and those behind it wait.
-  private func sendInOrder(_ files: ArraySlice<PendingFile>, failures: Int) {
+  private func sendInOrder(_ files: ArraySlice<Left>, failures: Int) {
     var rest = files
-    while let file = rest.first {
-      guard send(file) else {
-        uploads.add(after: Self.delay(afterFailures: failures + 4)) { [self, rest] in
+    while let left = rest.first {
+      guard send(left) else {
+        let firstDelay = 4
+        uploads.add(after: Self.delay(afterFailures: failures + firstDelay)) { [self, rest] in
           sendInOrder(rest, failures: failures + 1)
         }
         return
@@ -41,26 +51,30 @@ extension Filesystem {
   }
 
   /// - Returns: false when it is to be tried again.
-  private func send(_ file: PendingFile) -> Bool {
-    let target = file.record.target
-    let staged = StagedFile(resuming: file, context: staging)
-    let path = String(target.key.string.dropFirst(configuration.prefix.count))
+  private func send(_ left: Left) -> Bool {
+    let target = left.file.record.target
     do throws(WriteError) {
-      try locks.withClaims([.one(path)]) { () throws(WriteError) in
-        try sendOrKeepBoth(staged, file)
-        if file.upload != nil { try keepAttributes(target) }
+      try locks.withClaims([.one(path(target.key))]) { () throws(WriteError) in
+        try sendOrKeepBoth(left.staged, left.file)
+        if left.file.upload != nil { try keepAttributes(target) }
       }
-      staged.forgetRecord()
-      staged.discard()
+      left.staged.forgetRecord()
+      left.staged.discard()
       log.notice(
         "a file that an earlier mount could not send is in the bucket now", metadata: ["key": "\(target.key)"])
       return true
     } catch {
       log.error(
         "a file of an earlier mount still cannot be sent; it is kept",
-        metadata: ["key": "\(target.key)", "kept": "\(file.entry.path)", "cause": "\(error)"])
+        metadata: ["key": "\(target.key)", "kept": "\(left.file.entry.path)", "cause": "\(error)"])
       return false
     }
+  }
+
+  /// The path below the mount's root of a key, without a slash at its end.
+  func path(_ key: ObjectKey) -> String {
+    let bytes = key.string.utf8.dropFirst(configuration.prefix.utf8.count)
+    return String(bytes.last == UInt8(ascii: "/") ? bytes.dropLast() : bytes) ?? ""
   }
 
   private func sendOrKeepBoth(_ staged: StagedFile, _ file: PendingFile) throws(WriteError) {

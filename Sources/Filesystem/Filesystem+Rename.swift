@@ -68,8 +68,8 @@ extension Filesystem {
     if let replaced, let orphaned { abandon(orphaned, of: replaced) }
   }
 
-  /// Lets the journal know the name that a file has now.
-  private func rewriteRecord(of inode: InodeID) {
+  /// Lets the journal know the name and the attributes that a file has now.
+  func rewriteRecord(of inode: InodeID) {
     guard let view = tree.view(inode), let path = view.path, let content = view.content, let staged = content.staged
     else { return }
     staged.renamed(to: key(path))
@@ -79,7 +79,9 @@ extension Filesystem {
       try staged.record(for: plan.target, condition: plan.condition, as: .closed, durable: false)
     } catch {
       // The record of before has the bytes, if not the name.
-      log.error("the journal does not know a new name", metadata: ["key": "\(key(path))", "cause": "\(error)"])
+      log.error(
+        "the journal does not know a new name or new attributes",
+        metadata: ["key": "\(key(path))", "cause": "\(error)"])
     }
   }
 
@@ -195,10 +197,12 @@ extension Filesystem {
   // MARK: A directory
 
   private func renameDirectory(_ view: NodeView, _ move: Move, _ context: CallContext) throws(Errno) {
-    for file in tree.descendants(of: view.id) {
-      guard let content = file.content, content.isDirty, let path = file.path else { continue }
+    let dirty = tree.descendants(of: view.id).filter { $0.content?.isDirty ?? false }
+    let failed = forEach(dirty) { [self] file throws(Errno) in
+      guard let content = file.content, let path = file.path else { return }
       try commitClaimed(file.id, content, to: path)
     }
+    if let first = failed.first { throw first.error }
     var intent = RenameIntent(
       source: markerKey(move.source), destination: markerKey(move.destination), isDirectory: true)
     let noted = try note(intent)

@@ -8,7 +8,13 @@ extension Filesystem {
   func rollForward(_ noted: JournalIntent) {
     let intent = noted.intent
     do throws(ObjectStoreError) {
-      let isDone = intent.isDirectory ? try rollForwardDirectory(intent) : try rollForwardFile(intent)
+      let claims: [KeyClaim] =
+        intent.isDirectory
+        ? [.tree(path(intent.source)), .tree(path(intent.destination))]
+        : [.one(path(intent.source)), .one(path(intent.destination))]
+      let isDone = try locks.withClaims(claims) { () throws(ObjectStoreError) in
+        intent.isDirectory ? try rollForwardDirectory(intent) : try rollForwardFile(intent)
+      }
       journal?.end(noted)
       let metadata: Logger.Metadata = ["from": "\(intent.source)", "to": "\(intent.destination)"]
       if isDone {

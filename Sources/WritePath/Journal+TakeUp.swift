@@ -148,14 +148,13 @@ struct JournalSearch {
       else { return .damaged }
       let path = area.files.appending(record.data)
       let copy = FilePath(path.string + ".copy")
-      if !JournalDisk.exists(path), JournalDisk.exists(copy) {
-        // It is no mere copy any more: the entry's live bytes from now on.
-        try area.disk.rename(copy, to: path)
-      }
-      var data = JournalData(path: path, file: try JournalDisk.open(path, O_RDWR))
+      let isCopy = !JournalDisk.exists(path) && JournalDisk.exists(copy)
+      var data = JournalData(path: path, file: try JournalDisk.open(isCopy ? copy : path, O_RDWR))
       let (length, allocated) = try JournalDisk.status(data.file)
       // Shorter than what the record says is here, it would be sent with zeros at its end.
       guard length >= record.present.ranges.last?.upperBound.asInt ?? 0 else { return .damaged }
+      // It is no mere copy any more: the entry's live bytes from now on.
+      if isCopy { try area.disk.rename(copy, to: path) }
       data.reserved = allocated
       return .record(record, data)
     } catch {

@@ -114,6 +114,9 @@ public final class JournalSpace: Sendable {
   /// Counts bytes that an earlier mount wrote.
   func adopt(_ bytes: UInt64) { state.withLock { $0.used = $0.used.clampedSum(bytes) } }
 
+  /// Whether a writer waits for room.
+  public var isAwaited: Bool { waitingCount > 0 }
+
   /// How many callers wait.
   var waitingCount: Int { state.withLock { $0.waiters.count } }
 

@@ -224,6 +224,12 @@ public final class StagedFile: Sendable {
   /// Stops an upload under way: the file was removed.
   public func giveUpUpload() { abandonSession() }
 
+  /// Lets go of a file that is not whole, but not of the version that the journal has a record of.
+  public func setAside() {
+    abandonSession()
+    entry.setAside()
+  }
+
   /// Forgets an upload under way and the local file. Only for a file nobody needs any more.
   public func discard() {
     abandonSession()

@@ -40,6 +40,7 @@ final class Bench: Sendable {
     configuration.time = clock.timeSource
     configuration.host = "bench"
     configuration.writeMode = writeMode
+    configuration.parallelUploads = 1
     let scheduled = Scheduled()
     self.scheduled = scheduled
     let readPath = ReadPath(
@@ -51,10 +52,20 @@ final class Bench: Sendable {
       schedule: { _, body in scheduled.add(body) })
   }
 
-  deinit { workers.shutdown() }
+  deinit {
+    // They hold the filesystem, and so its journal.
+    _ = scheduled.take()
+    workers.shutdown()
+  }
 
-  /// Lets the uploads in the background begin that were asked for.
-  func beginUploads() { for body in scheduled.take() { body() } }
+  /// Lets the uploads in the background happen that were asked for.
+  func runUploads() {
+    let isOver = OneShot<Void>()
+    // Behind them: there is one thread.
+    filesystem.uploads.add(after: 0) { isOver.fulfil(()) }
+    for body in scheduled.take() { body() }
+    isOver.wait()
+  }
 
   // MARK: Paths, as the kernel would walk them
 

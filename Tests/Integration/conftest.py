@@ -14,6 +14,7 @@ from support.servers import Bucket, Server
 
 DEFAULT_TIME_LIMIT = 60
 SERVERS = ["seaweedfs", "moto", "rclone"]
+MODES = ["close", "writeback"]
 MOUNTS = pytest.StashKey[list]()
 
 
@@ -98,6 +99,12 @@ def proxy():
 # MARK: Mounts
 
 
+@pytest.fixture(params=MODES)
+def mode(request):
+    """The write mode, for what must hold in both: `mount(bucket, mode=mode)`."""
+    return request.param
+
+
 @pytest.fixture
 def mount(request, waysfs, tmp_path, proxy):
     """Mounts buckets: `mount(bucket, "--read-only", prefix="docs")` returns a `Mount`.
@@ -106,13 +113,26 @@ def mount(request, waysfs, tmp_path, proxy):
     """
     mounts = request.node.stash.setdefault(MOUNTS, [])
 
-    def make(bucket, *options, prefix=None, endpoint=None, foreground=False, start=True, cache=None, point=None):
+    def make(
+        bucket,
+        *options,
+        mode=None,
+        prefix=None,
+        endpoint=None,
+        foreground=False,
+        start=True,
+        cache=None,
+        point=None,
+    ):
         name = bucket if isinstance(bucket, str) else bucket.name
         source = name if prefix is None else f"{name}:{prefix}"
         directory = tmp_path / f"waysfs{len(mounts) or ''}"
         directory.mkdir()
         kind = ForegroundMount if foreground else Mount
+        if mode is not None:
+            options = ("--write-mode", mode, *options)
         made = kind(waysfs, source, endpoint or bucket.server.endpoint, directory, options, point)
+        made.mode = mode
         if cache is not None:
             made.options[made.options.index("--cache-dir") + 1] = str(cache)
             made.cache = cache

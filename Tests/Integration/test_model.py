@@ -1,5 +1,9 @@
-"""Random operations on a mount and on a plain directory must agree, step by step."""
+"""Random operations on a mount and on a plain directory must agree, step by step.
 
+`WAYSFS_TEST_SEED` repeats a run.
+"""
+
+import mmap
 import os
 import random
 import time
@@ -10,6 +14,8 @@ from support.trees import assert_same_trees
 
 NAMES = ["a", "b", "c d", "é", "d1", "d2"]
 SIZES = [0, 1, 7, 4095, 4096, 4097, 30_000, 200_000]
+# In more than one part; once in a while.
+LARGE = 9_000_000
 SEED = int(os.environ.get("WAYSFS_TEST_SEED") or time.time_ns() % 1_000_000)
 
 
@@ -20,6 +26,12 @@ class Model:
         self.roots, self.source = roots, source
         # Pairs of descriptors.
         self.open = []
+
+    def size(self):
+        return LARGE + self.source.randrange(9_000_000) if self.source.random() < 0.004 else self.source.choice(SIZES)
+
+    def content(self):
+        return self.source.randbytes(self.size())
 
     def path(self):
         """A relative path: at the top or in one of the directories that may or may not be there."""
@@ -52,19 +64,21 @@ class Model:
             self.stat: 4,
             self.open_file: 4,
             self.use_open_file: 12,
+            self.map_file: 4,
             self.close_file: 3,
+            self.sync_directory: 1,
         }
         return self.source.choices(list(kinds), kinds.values())[0]()
 
     # MARK: Operations on paths
 
     def write(self):
-        path, content = self.path(), self.source.randbytes(self.source.choice(SIZES))
+        path, content = self.path(), self.content()
         self.both(lambda root: outcome((root / path).write_bytes, content))
         return f"write {path} {len(content)}"
 
     def append(self):
-        path, content = self.path(), self.source.randbytes(self.source.choice(SIZES))
+        path, content = self.path(), self.content()
 
         def append(root):
             with open(root / path, "ab") as file:
@@ -74,7 +88,7 @@ class Model:
         return f"append {path} {len(content)}"
 
     def truncate(self):
-        path, size = self.path(), self.source.choice(SIZES)
+        path, size = self.path(), self.size()
         self.both(lambda root: outcome(os.truncate, root / path, size))
         return f"truncate {path} {size}"
 
@@ -163,11 +177,11 @@ class Model:
         if not self.open:
             return self.open_file()
         number = self.source.randrange(len(self.open))
-        offset, content = self.source.choice(SIZES), self.source.randbytes(self.source.choice(SIZES))
+        offset, content = self.size(), self.content()
         calls = [
             lambda descriptor: os.pwrite(descriptor, content, offset),
             lambda descriptor: os.pread(descriptor, len(content), offset),
-            lambda descriptor: os.pread(descriptor, 1_000_000, 0),
+            lambda descriptor: os.pread(descriptor, 30_000_000, 0),
             lambda descriptor: os.ftruncate(descriptor, offset),
             lambda descriptor: os.fsync(descriptor),
             lambda descriptor: os.fstat(descriptor).st_size,
@@ -176,6 +190,40 @@ class Model:
         mounted, local = (calls[kind](descriptor) for descriptor in self.open[number])
         assert mounted == local
         return f"open file {number}: call {kind} at {offset}, {len(content)} bytes"
+
+    def map_file(self):
+        """Reads and writes through a shared mapping; with and without msync, since closing the file does the same."""
+        if not self.open:
+            return self.open_file()
+        descriptors = self.source.choice(self.open)
+        size = os.fstat(descriptors[1]).st_size
+        if size == 0:
+            return "map an empty file"
+        offset = self.source.randrange(size)
+        content = self.source.randbytes(min(self.source.choice(SIZES), size - offset))
+        reads, syncs, results = self.source.random() < 0.5, self.source.random() < 0.5, []
+        for descriptor in descriptors:
+            assert os.fstat(descriptor).st_size == size
+            with mmap.mmap(descriptor, size, mmap.MAP_SHARED) as mapped:
+                results.append(mapped[:] if reads else None)
+                mapped[offset : offset + len(content)] = content
+                if syncs:
+                    mapped.flush()
+        assert results[0] == results[1]
+        return f"map {size} bytes: write {len(content)} at {offset}, read {reads}, msync {syncs}"
+
+    def sync_directory(self):
+        path = self.source.choice([".", "d1", "d2"])
+
+        def sync(root):
+            descriptor = os.open(root / path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+        self.both(lambda root: outcome(sync, root))
+        return f"fsync of the directory {path}"
 
     def close_file(self):
         if self.open:
@@ -188,22 +236,33 @@ class Model:
             self.close_file()
 
 
-@pytest.mark.time_limit(180)
+def assert_stored(bucket, local):
+    """The bucket has what is in a local directory, as another client sees it."""
+    paths = [path for path in local.rglob("*") if path.is_symlink() or not path.is_dir()]
+    expected = {str(path.relative_to(local)): path for path in paths}
+    assert sorted(key for key in bucket.keys() if not key.endswith("/")) == sorted(expected)
+    for key, path in expected.items():
+        content = os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
+        assert bucket.get(key) == content, key
+
+
+@pytest.mark.time_limit(240)
 @pytest.mark.parametrize(
     "server, operations, options",
     [
-        ("seaweedfs", 2000, []),
+        ("seaweedfs", 8000, []),
         # Everything is asked for anew.
-        ("seaweedfs", 1000, ["--metadata-ttl", "0"]),
+        ("seaweedfs", 2500, ["--metadata-ttl", "0"]),
         # Entries expire in the middle of things.
-        ("seaweedfs", 1000, ["--metadata-ttl", "20ms"]),
-        ("moto", 500, []),
+        ("seaweedfs", 4000, ["--metadata-ttl", "20ms"]),
+        ("moto", 1500, []),
     ],
+    ids=["plain", "no lifetime", "short lifetime", "moto"],
 )
-def test_random_operations_agree_with_a_local_disk(server, operations, options, new_bucket, mount, local):
+def test_random_operations_agree_with_a_local_disk(server, operations, options, mode, new_bucket, mount, local):
     print(f"seed {SEED}: repeat with WAYSFS_TEST_SEED={SEED}")
     bucket = new_bucket(server)
-    mounted = mount(bucket, *options)
+    mounted = mount(bucket, *options, mode=mode)
     model = Model([mounted.path, local], random.Random(SEED))
     history = []
     try:
@@ -212,11 +271,12 @@ def test_random_operations_agree_with_a_local_disk(server, operations, options, 
             history[-1] = model.step()
             if len(model.open) > 6:
                 model.close_file()
-            if number % 400 == 399:
+            if number % 500 == 499:
                 history.append("remount")
                 model.close_all()
                 mounted.restart()
                 assert_same_trees(mounted.path, local)
+                assert_stored(bucket, local)
     except BaseException:
         print(f"after {len(history)} operations, the last of them:", *history[-40:], sep="\n  ")
         raise
@@ -224,5 +284,7 @@ def test_random_operations_agree_with_a_local_disk(server, operations, options, 
         model.close_all()
     mounted.restart()
     assert_same_trees(mounted.path, local)
+    mounted.unmount()
+    assert_stored(bucket, local)
     assert mounted.unsent() == []
     assert bucket.uploads() == []

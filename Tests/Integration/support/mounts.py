@@ -1,8 +1,10 @@
 """Mounts of waysfs: started, looked after, and always taken away again."""
 
+import contextlib
 import os
 import signal
 import subprocess
+import sys
 
 from support.commands import eventually, run
 from support.processes import daemons, is_alive, is_mounted, wait_until_ended
@@ -41,6 +43,8 @@ class Mount:
         self.waysfs = waysfs
         self.source = source
         self.path = point or directory / "mount"
+        # The write mode, where the test has named one.
+        self.mode = None
         self.cache = directory / "cache"
         self.log = directory / "log"
         self.options = [
@@ -86,9 +90,37 @@ class Mount:
         os.kill(self.pid, number)
         wait_until_ended(self.pid)
 
+    def wait_for_uploads(self, below=""):
+        """Returns when everything that was closed is in the bucket; fails with the error of what could not be sent."""
+        descriptor = os.open(self.path / below, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def program(self, script, *arguments):
+        """Runs a Python script beside the test, for a call that is not to end, or not well; at the end it is gone."""
+        process = subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)], stderr=subprocess.DEVNULL)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
     def unsent(self):
-        """Names of what is kept in the cache directory because it could not be sent."""
-        return sorted(path.name for path in self.cache.glob("*/unsent/*"))
+        """Names of what the journal has yet to send or to end: records of files, and intents of renames."""
+        return sorted(path.name for path in self.cache.glob("*/files/*") if path.suffix in (".record", ".rename"))
+
+    def kept(self):
+        """Files with bytes that the journal keeps of what is being written, was closed, or never will be."""
+        return [path for path in self.cache.glob("*/*/*") if path.name.endswith((".data", ".copy"))]
+
+    def start_after_death(self):
+        """Takes the mount of a daemon that was killed away, and mounts again with the same cache directory."""
+        if is_mounted(self.path):
+            self.waysfs.run("umount", self.path)
+        return self.start()
 
     def take_away(self):
         """At the end of a test: whatever happened, nothing is left. Returns what was not as it should be."""

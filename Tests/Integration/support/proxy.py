@@ -1,8 +1,10 @@
 """Servers that misbehave: an HTTP proxy before a real one, following a script, and one that does not speak HTTP."""
 
 import http.client
+import os
 import socket
 import socketserver
+import struct
 import threading
 import urllib.parse
 from dataclasses import dataclass, field
@@ -38,6 +40,10 @@ class Answer:
     pieces: object = None
 
 
+# In place of an answer: the connection is reset.
+RESET = object()
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Heads are written in one go with the beginning of the body.
@@ -62,8 +68,10 @@ class _Handler(BaseHTTPRequestHandler):
             if proxy.server is not None:
                 proxy.errors.append(error)
             answer = None
-        if answer is None:
+        if answer is None or answer is RESET:
             self.close_connection = True
+            if answer is RESET:
+                self._reset()
             return
         self.send_response_only(answer.status)
         names = {name.lower() for name, _ in answer.headers}
@@ -78,6 +86,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         if answer.cut is not None:
             self.close_connection = True
+
+    def _reset(self):
+        # Without lingering, close sends RST; what holds the socket besides finds a closed one.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(self.connection.detach())
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _answer
 
@@ -100,7 +113,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class Proxy:
-    """An HTTP server on loopback. `script(request, forward)` gives the answer; None closes the connection.
+    """An HTTP server on loopback. `script(request, forward)` gives the answer; None closes the connection, RESET resets it.
 
     It forwards to a real server unless the script says otherwise. `stop` makes it unreachable, `start` brings it back
     at the same address.
