@@ -47,7 +47,7 @@ extension Filesystem {
       throw keep(staged, plan.target, plan.condition, isRecorded: background != nil, error)
     }
     let (stored, posix, unkept) = finish(outcome, plan)
-    content.withState { state in
+    tree.committed(inode, stored, posix: posix, content) { state in
       state.version = stored
       state.replaces = nil
       state.isPlaceholder = false
@@ -58,7 +58,6 @@ extension Filesystem {
       state.attributesPending = false
       state.timeIsExplicit = false
     }
-    tree.committed(inode, stored, posix: posix)
     staged.forgetRecordIfUploaded()
     // A program was told that its attributes are set: that they are not is an error of this close.
     if let unkept { throw log.report("keeping the attributes of a stored file", unkept) }
@@ -83,7 +82,7 @@ extension Filesystem {
         let found = try? store.head(order.target.key), staged.mayHaveMade(found.etag)
       else { throw error }
       if order.version == nil, let outcome = staged.confirmStored(found, under: order.target.key) { return outcome }
-      staged.rebase(on: found.etag)
+      guard staged.rebase(on: found.etag, size: found.size) else { throw error }
       var order = order
       order.condition = .ifMatch(found.etag)
       return try staged.upload(order)
@@ -99,8 +98,8 @@ extension Filesystem {
 
   /// Where a file goes, what is stored with it, and what must hold for it.
   func commitPlan(_ view: NodeView, _ content: FileContent, _ path: String) -> CommitPlan {
-    let (version, replaces, modified, timeIsExplicit) = content.withState {
-      ($0.version, $0.replaces, $0.modified, $0.timeIsExplicit)
+    let (replaced, modified, timeIsExplicit) = content.withState {
+      ($0.objectVersion, $0.modified, $0.timeIsExplicit)
     }
     var posix = view.posix
     posix.modified = modified ?? posix.modified
@@ -111,7 +110,7 @@ extension Filesystem {
       userMetadata: posix.userMetadata(type: .file, keeping: view.version?.foreign ?? [:]))
     return CommitPlan(
       target: UploadTarget(key: key(path), attributes: attributes),
-      condition: (version?.etag ?? replaces).map { .ifMatch($0) } ?? .ifAbsent, posix: posix,
+      condition: replaced.map { .ifMatch($0) } ?? .ifAbsent, posix: posix,
       timeIsExplicit: timeIsExplicit)
   }
 

@@ -11,9 +11,8 @@ extension Filesystem {
   public func takeUpUnsent() {
     guard let journal else { return }
     let left = journal.takeUp(log: log)
-    for intent in left.intents { rollForward(intent) }
+    let done = Set(left.intents.filter { rollForward($0) }.map(\.intent.destination))
     for abandoned in left.abandoned { abort(abandoned) }
-    // What goes to the same key goes in the order in which it was closed.
     var byKey: [ObjectKey: [Left]] = [:]
     for file in left.pending {
       byKey[file.record.target.key, default: []].append(
@@ -21,18 +20,36 @@ extension Filesystem {
     }
     let pool = WorkerPool(name: "waysfs-unsent", limit: configuration.parallelUploads)
     defer { pool.shutdown() }
-    let _: [Result<Void, Never>] = fanOut(over: Array(byKey.values), limit: byKey.count) { files, done in
+    let _: [Result<Void, Never>] = fanOut(over: Array(byKey), limit: byKey.count) { group, finished in
       pool.submit {
-        self.sendInOrder(files[...], failures: 0)
-        done(.success(()))
+        self.sendInOrder(self.wanted(group.value, isReplaced: done.contains(group.key)), failures: 0)
+        finished(.success(()))
       }
     }
+  }
+
+  /// Of the files of one key, in the order in which they were closed, those that are to be sent.
+  private func wanted(_ files: [Left], isReplaced: Bool) -> ArraySlice<Left> {
+    guard let last = files.last else { return [] }
+    return files.filter { left in
+      // Made from the same version, so the later one took the name of the earlier.
+      let isSuperseded = left.staged !== last.staged && left.file.record.condition == last.file.record.condition
+      guard isSuperseded || (isReplaced && left.file.record.state == .replaced) else { return true }
+      left.drop()
+      return false
+    }[...]
   }
 
   /// A file of an earlier mount.
   private struct Left: Sendable {
     var file: PendingFile
     var staged: StagedFile
+
+    /// Nobody needs it any more.
+    func drop() {
+      staged.forgetRecord()
+      staged.discard()
+    }
   }
 
   /// Sends files of one key; after one that cannot be sent, it and those behind it wait.
@@ -55,13 +72,15 @@ extension Filesystem {
     let target = left.file.record.target
     do throws(WriteError) {
       try locks.withClaims([.one(path(target.key))]) { () throws(WriteError) in
+        if left.file.record.state == .removed { return try endRemoval(left) }
         try sendOrKeepBoth(left.staged, left.file)
         if left.file.upload != nil { try keepAttributes(target) }
       }
-      left.staged.forgetRecord()
-      left.staged.discard()
+      left.drop()
       log.notice(
-        "a file that an earlier mount could not send is in the bucket now", metadata: ["key": "\(target.key)"])
+        left.file.record.state == .removed
+          ? "a removal that an earlier mount had begun is done"
+          : "a file that an earlier mount could not send is in the bucket now", metadata: ["key": "\(target.key)"])
       return true
     } catch {
       log.error(
@@ -75,6 +94,18 @@ extension Filesystem {
   func path(_ key: ObjectKey) -> String {
     let bytes = key.string.utf8.dropFirst(configuration.prefix.utf8.count)
     return String(bytes.last == UInt8(ascii: "/") ? bytes.dropLast() : bytes) ?? ""
+  }
+
+  /// A program wanted the file gone: its object, if it is one of its own versions, goes too.
+  private func endRemoval(_ left: Left) throws(WriteError) {
+    let record = left.file.record
+    do throws(ObjectStoreError) {
+      guard let found = try present(record.target.key) else { return }
+      guard record.condition == .ifMatch(found.etag) || left.staged.mayHaveMade(found.etag) else { return }
+      try store.delete(record.target.key, nil)
+    } catch {
+      throw .store(error)
+    }
   }
 
   private func sendOrKeepBoth(_ staged: StagedFile, _ file: PendingFile) throws(WriteError) {

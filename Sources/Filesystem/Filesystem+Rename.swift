@@ -21,10 +21,18 @@ extension Filesystem {
     _ parent: InodeID, _ name: FileName, to newParent: InodeID, _ newName: FileName, _ mode: RenameMode,
     _ context: CallContext
   ) throws(Errno) {
-    let move = Move(
-      name: name, parent: parent, newName: newName, newParent: newParent, source: try newPath(name, in: parent),
-      destination: try newPath(newName, in: newParent))
-    guard !move.source.utf8.elementsEqual(move.destination.utf8) else { return }
+    while true {
+      let move = Move(
+        name: name, parent: parent, newName: newName, newParent: newParent, source: try newPath(name, in: parent),
+        destination: try newPath(newName, in: newParent))
+      if try rename(move, mode, context) { return }
+    }
+  }
+
+  /// - Returns: false when a directory above was renamed while this waited for its turn.
+  private func rename(_ move: Move, _ mode: RenameMode, _ context: CallContext) throws(Errno) -> Bool {
+    let (name, parent, newName, newParent) = (move.name, move.parent, move.newName, move.newParent)
+    guard !move.source.utf8.elementsEqual(move.destination.utf8) else { return true }
     let isDirectory = try found(name, in: parent, context).type == .directory
     let claims: [KeyClaim] =
       isDirectory
@@ -34,7 +42,10 @@ extension Filesystem {
     }
     // The upload of what is about to be replaced is of no use.
     if !isDirectory { tree.view(newName, in: newParent)?.content?.cancelBackgroundUpload() }
-    try locks.withClaims(claims) { () throws(Errno) in
+    return try locks.withClaims(claims) { () throws(Errno) in
+      guard try newPath(name, in: parent).utf8.elementsEqual(move.source.utf8),
+        try newPath(newName, in: newParent).utf8.elementsEqual(move.destination.utf8)
+      else { return false }
       let view = try found(name, in: parent, context)
       guard (view.type == .directory) == isDirectory else { throw .resourceBusy }
       let replaced = try target(of: move, mode, isDirectory, context)
@@ -43,7 +54,7 @@ extension Filesystem {
           try renameDirectory(view, move, context)
           settle(view, move, replaced)
         } else if let replaced {
-          try leaving(replaced, move.destination, context) { () throws(Errno) in
+          try leaving(replaced, move.destination, as: .replaced, context) { () throws(Errno) in
             try renameFile(view, replacing: replaced, move, context)
           }
         } else {
@@ -54,16 +65,17 @@ extension Filesystem {
         tree.distrust(move.newName, in: move.newParent)
         throw error
       }
+      return true
     }
   }
 
   /// The bucket has the new names: so does this machine from now on, and its journal.
   private func settle(_ view: NodeView, _ move: Move, _ replaced: NodeView?) {
     let orphaned = naming.exclusive {
-      let orphaned = replaced.flatMap { orphan($0) }
       tree.move(move.name, from: move.parent, to: move.newName, in: move.newParent)
       for file in [view] + (view.type == .directory ? tree.descendants(of: view.id) : []) { rewriteRecord(of: file.id) }
-      return orphaned
+      // The record of what was replaced goes last: there is none without one that takes its place.
+      return replaced.flatMap { orphan($0) }
     }
     if let replaced, let orphaned { abandon(orphaned, of: replaced) }
   }
@@ -117,7 +129,7 @@ extension Filesystem {
       try commitClaimed(view.id, content, to: move.source)
     }
     guard let version = tree.view(view.id)?.version ?? view.version else { throw .noSuchFileOrDirectory }
-    let there = replaced.flatMap { $0.content?.version ?? $0.version }?.etag
+    let there = replaced.flatMap { $0.content?.objectVersion ?? $0.version?.etag }
     var intent = RenameIntent(
       source: key(move.source), destination: key(move.destination), isDirectory: false, sourceETag: version.etag,
       sourceSize: version.size, replaced: there.map { .version($0) } ?? .absent)
@@ -154,16 +166,23 @@ extension Filesystem {
   private func renameHere(
     _ view: NodeView, _ content: FileContent, replacing replaced: NodeView?, _ move: Move, _ context: CallContext
   ) throws(Errno) {
-    let hasObject = content.withState { state in
-      let hasObject = state.version != nil || state.mayExist
-      state.version = nil
-      state.isPlaceholder = false
-      state.replaces = replaced.flatMap { $0.content?.version ?? $0.version }?.etag
-      return hasObject
+    let there = replaced.flatMap { $0.content?.objectVersion ?? $0.version?.etag }
+    let (etag, hasObject): (ETag?, Bool) = content.withState { state in
+      defer {
+        state.version = nil
+        state.isPlaceholder = false
+        state.replaces = there
+      }
+      return (state.objectVersion, state.objectVersion != nil || state.mayExist)
     }
     _ = tree.update(view.id) { $0.version = nil }
+    guard hasObject else { return settle(view, move, replaced) }
+    let noted = try note(
+      RenameIntent(
+        source: key(move.source), destination: key(move.destination), isDirectory: false, sourceETag: etag,
+        phase: .deleting(nil)))
+    defer { noted.map { journal?.end($0) } }
     settle(view, move, replaced)
-    guard hasObject else { return }
     do throws(ObjectStoreError) {
       try keepDirectory(move.parent, context.cancellation)
       try store.delete(key(move.source), nil)

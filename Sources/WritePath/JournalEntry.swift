@@ -154,6 +154,23 @@ public final class JournalEntry: Sendable {
     }
   }
 
+  /// Gives the record, if there is one, another state. It keeps its bytes and its place in the order.
+  public func mark(_ kind: JournalRecord.State) throws(Errno) {
+    try gate.exclusive { () throws(Errno) in
+      guard var record = state.withLock({ $0.record }), record.state != kind else { return }
+      record.state = kind
+      try area.disk.replace(recordPath, with: record.encoded, durable: record.isDurable)
+      state.withLock { state in
+        state.record = record
+        state.isSettled = !record.isDurable && state.isSettled
+      }
+      try settle()
+    }
+  }
+
+  /// Whether the live bytes must not be changed before `freeze` or `startAfresh`, record or not.
+  public var mustFreeze: Bool { state.withLock { $0.needsFreezing } }
+
   private func syncLive(_ live: JournalData) throws(Errno) {
     do throws(Errno) {
       try area.disk.sync(live.file, live.path)

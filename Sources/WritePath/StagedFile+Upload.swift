@@ -201,6 +201,7 @@ extension StagedFile {
       state.uploaded(target.key, etag, size: size, changes: changes)
       if order.retires { state.isRetired = true }
     }
+    if isRecorded { entry.note(.stored(etag)) }
     return UploadOutcome(etag: etag, size: size, attributes: target.attributes)
   }
 

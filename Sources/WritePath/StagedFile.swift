@@ -118,7 +118,7 @@ public final class StagedFile: Sendable {
     try writing.shared { () throws(WriteError) in
       let (isRetired, isHarmful) = state.withLock { ($0.isRetired, $0.harmsRecord(from: offset)) }
       guard !isRetired else { throw .staging(.staleNFSFileHandle) }
-      guard !isHarmful else { return false }
+      guard !isHarmful, isRecorded || !entry.mustFreeze else { return false }
       do throws(Errno) {
         try FileSystem.write(bytes, to: entry.file.descriptor, at: offset)
       } catch {

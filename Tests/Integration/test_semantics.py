@@ -36,11 +36,7 @@ def between(bucket, mount, mode, proxy):
     """A mount in each mode that reaches its server through a proxy."""
     middle = proxy(bucket.server)
     mounted = mount(bucket, "--metadata-ttl", "0", mode=mode, endpoint=middle.endpoint)
-    # What is asked only once is asked now: no test is to hold or refuse it.
-    (mounted.path / "first").write_bytes(b"")
-    mounted.wait_for_uploads()
-    (mounted.path / "first").unlink()
-    return middle, mounted
+    return middle, mounted.ask_what_is_asked_once()
 
 
 def die_and_mount(mounted, hold):
@@ -230,15 +226,22 @@ def test_chmod_chown_utimensat(mode, bucket, between):
 def test_truncate(mode, bucket, between):
     middle, mounted = between
     bucket.put("file", CONTENT)
-    if mode == "close":
-        os.truncate(mounted.path / "file", 500)
-        assert bucket.get("file") == CONTENT[:500]
-        return
-    hold = Hold(middle)
     os.truncate(mounted.path / "file", 500)
-    assert (mounted.path / "file").read_bytes() == CONTENT[:500]
-    die_and_mount(mounted, hold)
     assert bucket.get("file") == CONTENT[:500]
+    # Of a file that is open, or waits for its upload.
+    with open(mounted.path / "file", "r+b", buffering=0) as file:
+        file.write(b"changed")
+        os.truncate(mounted.path / "file", 100)
+        assert os.fstat(file.fileno()).st_size == 100
+    os.truncate(mounted.path / "file", 60)
+    expected = b"changed" + CONTENT[7:60]
+    assert bucket.get("file") == expected
+    refuse(middle)
+    with fails("EACCES"):
+        os.truncate(mounted.path / "file", 10)
+    heal(middle)
+    mounted.wait_for_uploads()
+    assert bucket.get("file") == expected[:10]
 
 
 def end(mounted, way):

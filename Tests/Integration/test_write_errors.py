@@ -1,13 +1,15 @@
 """Uploads that fail or wait, in both write modes: who is told, what is kept, what others see meanwhile."""
 
+import contextlib
 import os
 import random
+import subprocess
 import threading
 
 import pytest
 from support.commands import eventually
 from support.errors import fails, outcome
-from support.faults import Hold, heal, refuse
+from support.faults import Hold, heal, is_change, refuse
 
 MIB = 1 << 20
 CONTENT = os.urandom(100_000)
@@ -17,13 +19,13 @@ CONTENT = os.urandom(100_000)
 def between(bucket, mount, mode, proxy):
     """A mount in each mode that reaches its server through a proxy."""
     middle = proxy(bucket.server)
-    return middle, mount(bucket, mode=mode, endpoint=middle.endpoint)
+    return middle, mount(bucket, mode=mode, endpoint=middle.endpoint).ask_what_is_asked_once()
 
 
 @pytest.fixture
 def writeback(bucket, mount, proxy):
     middle = proxy(bucket.server)
-    return middle, mount(bucket, mode="writeback", endpoint=middle.endpoint)
+    return middle, mount(bucket, mode="writeback", endpoint=middle.endpoint).ask_what_is_asked_once()
 
 
 # MARK: Errors of uploads in the background
@@ -68,7 +70,7 @@ def test_only_the_directories_above_a_failure_tell(bucket, writeback):
     middle, mounted = writeback
     for name in ("good", "bad", "bad/below"):
         (mounted.path / name).mkdir()
-    refuse(middle, lambda request: request.key.startswith("bad/below/f"))
+    refuse(middle, lambda request: is_change(request) and request.key.startswith("bad/below/f"))
     (mounted.path / "good" / "file").write_bytes(CONTENT)
     (mounted.path / "bad" / "below" / "file").write_bytes(CONTENT)
     mounted.wait_for_uploads("good")
@@ -84,7 +86,7 @@ def test_only_the_directories_above_a_failure_tell(bucket, writeback):
 
 def test_one_file_that_fails_does_not_hold_up_others(bucket, writeback):
     middle, mounted = writeback
-    refuse(middle, lambda request: request.key == "bad")
+    refuse(middle, lambda request: is_change(request) and request.key == "bad")
     names = [f"file{number}" for number in range(30)]
     for name in ("bad", *names):
         (mounted.path / name).write_bytes(name.encode() * 1000)
@@ -95,7 +97,7 @@ def test_one_file_that_fails_does_not_hold_up_others(bucket, writeback):
 
 def test_a_file_that_is_removed_takes_its_error_along(bucket, writeback):
     middle, mounted = writeback
-    refuse(middle, lambda request: request.key == "file" and request.method != "DELETE")
+    refuse(middle, lambda request: is_change(request) and request.method != "DELETE")
     (mounted.path / "file").write_bytes(CONTENT)
     with fails("EACCES"):
         mounted.wait_for_uploads()
@@ -138,16 +140,26 @@ def test_a_file_is_changed_while_it_is_uploaded(bucket, writeback):
     assert sorted(bucket.keys()) == ["large", "small"]
 
 
+def release_behind(program, hold):
+    """Lets requests through that the server has received before a program's call, and works off only after it.
+
+    The call may have to wait for them, and then they must be let through for it to end.
+    """
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        program.wait(1)
+    hold.release()
+    assert program.wait(20) == 0
+
+
 @pytest.mark.parametrize("size", [100_000, 20 * MIB], ids=["small", "large"])
 def test_a_file_is_removed_while_it_is_uploaded(size, bucket, writeback):
     middle, mounted = writeback
-    hold = Hold(middle, lambda request: request.method in ("PUT", "POST"))
+    # Not the one that begins an upload in parts: nobody could abort what nobody knows of.
+    hold = Hold(middle, lambda request: request.method == "PUT")
     (mounted.path / "file").write_bytes(os.urandom(size))
     eventually(lambda: [request for request in hold.held if request.key == "file"], "it is being uploaded")
     with mounted.program("import os, sys; os.unlink(sys.argv[1])", mounted.path / "file") as program:
-        # It may have to wait for the upload that it cannot recall.
-        hold.release()
-        assert program.wait(20) == 0
+        release_behind(program, hold)
     mounted.wait_for_uploads()
     mounted.unmount()
     assert bucket.keys() == [] and bucket.uploads() == [] and mounted.unsent() == []
@@ -157,18 +169,98 @@ def test_a_file_is_removed_while_it_is_uploaded(size, bucket, writeback):
 def test_a_file_is_renamed_while_it_is_uploaded(size, bucket, writeback):
     middle, mounted = writeback
     content = os.urandom(size)
-    hold = Hold(middle, lambda request: request.method in ("PUT", "POST"))
+    hold = Hold(middle, lambda request: request.method == "PUT")
     (mounted.path / "old").write_bytes(content)
     eventually(lambda: [request for request in hold.held if request.key == "old"], "it is being uploaded")
     program = "import os, sys; os.rename(sys.argv[1], sys.argv[2])"
     with mounted.program(program, mounted.path / "old", mounted.path / "new") as program:
-        hold.release()
-        assert program.wait(20) == 0
+        release_behind(program, hold)
     assert os.listdir(mounted.path) == ["new"] and (mounted.path / "new").read_bytes() == content
     mounted.wait_for_uploads()
     assert bucket.keys() == ["new"] and bucket.get("new") == content
     mounted.unmount()
     assert bucket.uploads() == [] and mounted.unsent() == []
+
+
+def test_a_name_is_used_again_while_its_old_file_is_uploaded(bucket, writeback):
+    """Removed, and made anew at once: exclusively, so that the bucket must not have the old one then."""
+    middle, mounted = writeback
+    hold = Hold(middle, lambda request: request.method in ("PUT", "POST") and int(length(request)) > 1000)
+    (mounted.path / "file").write_bytes(CONTENT)
+    eventually(lambda: hold.held, "it is being uploaded")
+    program = (
+        "import os, sys; os.unlink(sys.argv[1]);"
+        "descriptor = os.open(sys.argv[1], os.O_CREAT | os.O_EXCL | os.O_WRONLY);"
+        "os.write(descriptor, b'second'); os.close(descriptor)"
+    )
+    with mounted.program(program, mounted.path / "file") as program:
+        release_behind(program, hold)
+    mounted.wait_for_uploads()
+    assert bucket.keys() == ["file"] and bucket.get("file") == b"second"
+
+
+def length(request):
+    return next((value for name, value in request.headers if name.lower() == "content-length"), "0")
+
+
+def test_a_directory_is_renamed_while_files_below_are_uploaded(bucket, writeback):
+    """And one of them is patched afterwards, which needs the bytes under their new name."""
+    middle, mounted = writeback
+    (mounted.path / "old").mkdir()
+    hold = Hold(middle, lambda request: request.method in ("PUT", "POST") and int(length(request)) > 1000)
+    for number in range(4):
+        (mounted.path / "old" / f"file{number}").write_bytes(CONTENT[number:])
+    eventually(lambda: hold.held, "they are being uploaded")
+    program = "import os, sys; os.rename(sys.argv[1], sys.argv[2])"
+    with mounted.program(program, mounted.path / "old", mounted.path / "new") as program:
+        release_behind(program, hold)
+    for number in range(4):
+        with open(mounted.path / "new" / f"file{number}", "r+b") as file:
+            file.seek(50_000)
+            file.write(b"patched")
+    mounted.wait_for_uploads()
+    assert sorted(bucket.keys()) == ["new/", *(f"new/file{number}" for number in range(4))]
+    for number in range(4):
+        content = CONTENT[number:]
+        assert bucket.get(f"new/file{number}") == content[:50_000] + b"patched" + content[50_007:]
+
+
+@pytest.mark.parametrize("there", ["by another client", "exclusively", "here"])
+@pytest.mark.parametrize("then", ["unlink", "rename", "rename over", "directory"])
+def test_what_a_waiting_file_has_replaced_goes_with_it(there, then, bucket, writeback):
+    """A file that waits for its upload is renamed over an object, and leaves that name again before the upload."""
+    _, mounted = writeback
+    root = mounted.path
+    (root / "directory").mkdir()
+    name = root / "directory" / "name"
+    if there == "by another client":
+        bucket.put("directory/name", b"old")
+        eventually(name.exists, "it is seen", 15)
+    elif there == "exclusively":
+        with open(name, "xb") as file:
+            file.write(b"old")
+    else:
+        name.write_bytes(b"old")
+        mounted.wait_for_uploads()
+    (root / "waiting").write_bytes(CONTENT)
+    os.rename(root / "waiting", name)
+    if then == "unlink":
+        name.unlink()
+        expected = {}
+    elif then == "rename":
+        os.rename(name, root / "directory" / "other")
+        expected = {"directory/other": CONTENT}
+    elif then == "rename over":
+        (root / "other").write_bytes(b"second")
+        os.rename(root / "other", name)
+        expected = {"directory/name": b"second"}
+    else:
+        os.rename(root / "directory", root / "moved")
+        expected = {"moved/name": CONTENT}
+    mounted.wait_for_uploads()
+    assert {key: bucket.get(key) for key in bucket.keys() if not key.endswith("/")} == expected
+    mounted.unmount()
+    assert mounted.unsent() == []
 
 
 def test_replacing_by_rename_never_goes_back(bucket, mount, mode):
@@ -292,13 +384,13 @@ def test_a_full_journal_is_enospc_when_nothing_frees_it(bucket, mount, mode, pro
 
 
 def test_an_edit_that_does_not_fit_leaves_the_object_as_it_was(bucket, mount, mode):
-    mounted = mount(bucket, "--journal-limit", "4MiB", mode=mode)
-    content = os.urandom(6 * MIB)
+    mounted = mount(bucket, "--journal-limit", "16MiB", mode=mode)
+    content = os.urandom(24 * MIB)
     bucket.put("file", content)
     descriptor = os.open(mounted.path / "file", os.O_RDWR)
     with fails("ENOSPC"):
-        for number in range(6):
-            os.pwrite(descriptor, b"changed" * 100_000, number * MIB)
+        for number in range(24):
+            os.pwrite(descriptor, b"changed" * 140_000, number * MIB)
     with fails("ENOSPC", "EIO"):
         os.close(descriptor)
     mounted.restart()

@@ -98,6 +98,13 @@ class Mount:
         finally:
             os.close(descriptor)
 
+    def ask_what_is_asked_once(self):
+        """Whether the server minds conditions, and the like: before a test holds or refuses requests."""
+        (self.path / "once").write_bytes(b"")
+        self.wait_for_uploads()
+        (self.path / "once").unlink()
+        return self
+
     @contextlib.contextmanager
     def program(self, script, *arguments):
         """Runs a Python script beside the test, for a call that is not to end, or not well; at the end it is gone."""
