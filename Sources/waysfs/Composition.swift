@@ -206,6 +206,8 @@ private final class Mount: MountEngine {
     }
   }
 
+  var journalDirectory: String? { journal?.directory.string }
+
   var pending: PendingUploads? {
     let pending = filesystem.pending()
     return PendingUploads(
