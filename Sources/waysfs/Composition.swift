@@ -207,6 +207,8 @@ private final class Mount: MountEngine {
     }
   }
 
+  var journalDirectory: String? { journal?.directory.string }
+
   var pending: PendingUploads? {
     let pending = filesystem.pending()
     return PendingUploads(
