@@ -29,6 +29,11 @@ class CrashWriter:
     def has_begun(self):
         return self.manifest.stat().st_size > 0
 
+    def has_done(self, count):
+        """Whether it has done that many operations; fails when a call has failed."""
+        assert self.process.poll() is None, self.error()
+        return self.promised()[0] >= count
+
     def wait(self):
         """It ends with the first call that fails."""
         eventually(lambda: self.process.poll() is not None, "the writer notices that the mount has died")

@@ -123,6 +123,14 @@ class Mount:
         """Files with bytes that the journal keeps of what is being written, was closed, or never will be."""
         return [path for path in self.cache.glob("*/*/*") if path.name.endswith((".data", ".copy"))]
 
+    def keeps(self, content):
+        """Whether the journal has a file with these bytes; it may be working."""
+        for path in self.kept():
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_size == len(content) and path.read_bytes() == content:
+                    return True
+        return False
+
     def start_after_death(self):
         """Takes the mount of a daemon that was killed away, and mounts again with the same cache directory."""
         if is_mounted(self.path):
