@@ -33,9 +33,10 @@ extension Filesystem {
   private func wanted(_ files: [Left], isReplaced: Bool) -> ArraySlice<Left> {
     guard let last = files.last else { return [] }
     return files.filter { left in
-      // Made from the same version, so the later one took the name of the earlier.
+      guard left.file.record.state == .replaced else { return true }
+      // The later one, made from the same version, took the name of the earlier.
       let isSuperseded = left.staged !== last.staged && left.file.record.condition == last.file.record.condition
-      guard isSuperseded || (isReplaced && left.file.record.state == .replaced) else { return true }
+      guard isSuperseded || isReplaced else { return true }
       left.drop()
       return false
     }[...]
@@ -53,11 +54,14 @@ extension Filesystem {
     }
   }
 
-  /// Sends files of one key; after one that cannot be sent, it and those behind it wait.
+  /// What became of a file of an earlier mount.
+  private enum Sending { case done, failed, hopeless }
+
+  /// Sends files of one key; after one that cannot be sent now, it and those behind it wait.
   private func sendInOrder(_ files: ArraySlice<Left>, failures: Int) {
     var rest = files
     while let left = rest.first {
-      guard send(left) else {
+      guard send(left) != .failed else {
         let firstDelay = 4
         uploads.add(after: Self.delay(afterFailures: failures + firstDelay)) { [self, rest] in
           sendInOrder(rest, failures: failures + 1)
@@ -68,26 +72,28 @@ extension Filesystem {
     }
   }
 
-  /// - Returns: false when it is to be tried again.
-  private func send(_ left: Left) -> Bool {
+  private func send(_ left: Left) -> Sending {
     let target = left.file.record.target
     do throws(WriteError) {
       try locks.withClaims([.one(path(target.key))]) { () throws(WriteError) in
         if left.file.record.state == .removed { return try endRemoval(left) }
-        try sendOrKeepBoth(left.staged, left.file)
-        if left.file.upload != nil { try keepAttributes(target) }
+        // It may have been sent already, and only its attributes not.
+        if left.staged.isDirty { try sendOrKeepBoth(left.staged, left.file) }
+        if left.file.upload != nil, let stored = left.staged.base { try keepAttributes(target, of: stored) }
       }
       left.drop()
       log.notice(
         left.file.record.state == .removed
           ? "a removal that an earlier mount had begun is done"
           : "a file that an earlier mount could not send is in the bucket now", metadata: ["key": "\(target.key)"])
-      return true
+      return .done
     } catch {
       log.error(
         "a file of an earlier mount still cannot be sent; it is kept",
         metadata: ["key": "\(target.key)", "kept": "\(left.file.entry.path)", "cause": "\(error)"])
-      return false
+      // The version it changes is gone: waiting does not bring it back, and what comes behind must not wait.
+      if case .store(let cause) = error, [.preconditionFailed, .notFound].contains(cause.code) { return .hopeless }
+      return .failed
     }
   }
 
@@ -130,13 +136,16 @@ extension Filesystem {
   }
 
   /// The parts of a resumed upload left before the file was closed, with the attributes of that time.
-  private func keepAttributes(_ target: UploadTarget) throws(WriteError) {
+  private func keepAttributes(_ target: UploadTarget, of stored: StagingBase) throws(WriteError) {
     do throws(ObjectStoreError) {
-      let found = try store.head(target.key)
-      guard found.userMetadata != target.attributes.userMetadata else { return }
+      guard let found = try present(stored.key), found.etag == stored.etag,
+        found.userMetadata != target.attributes.userMetadata
+      else { return }
       _ = try ServerSideCopy.copy(
-        from: target.key, to: target.key, size: found.size, etag: found.etag, attributes: target.attributes, in: store)
+        from: stored.key, to: stored.key, size: found.size, etag: found.etag, attributes: target.attributes, in: store)
     } catch {
+      // Somebody else's version has no place for ours.
+      guard error.code != .preconditionFailed else { return }
       throw .store(error)
     }
   }

@@ -7,9 +7,9 @@ import ReadPath
 import Synchronization
 import SystemPackage
 import Testing
-import WritePath
 
 @testable import Filesystem
+@testable import WritePath
 
 /// A filesystem over an in-memory bucket behind a failing one, without FUSE, with a clock that stands still.
 final class Bench: Sendable {
@@ -26,14 +26,18 @@ final class Bench: Sendable {
 
   init(
     over memory: InMemoryObjectStore? = nil, prefix: String = "", lifetime: Double = 10, readOnly: Bool = false,
-    directory: TemporaryDirectory? = nil, writeMode: WriteMode = .close
+    directory: TemporaryDirectory? = nil, writeMode: WriteMode = .close, journalLimit: UInt64? = nil,
+    power: Power? = nil
   ) throws {
     let memory = memory ?? InMemoryObjectStore(time: clock.timeSource)
     self.memory = memory
     store = FailingObjectStore(wrapping: memory)
     self.directory = try directory ?? TemporaryDirectory()
     let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-    journal = try Journal(root: self.directory.path, name: "test", identity: prefix)
+    let space = JournalSpace(bounds: JournalBounds(limit: journalLimit, freeFraction: 0)) { nil }
+    journal = try Journal(
+      root: self.directory.path, name: "test", identity: prefix, space: space, disk: power?.disk ?? JournalDisk(),
+      clock: .system)
     var configuration = FilesystemConfiguration(prefix: prefix, uid: 7, gid: 8)
     configuration.metadataLifetime = lifetime
     configuration.readOnly = readOnly
@@ -50,6 +54,7 @@ final class Bench: Sendable {
       conditions: ConditionalWrites(store: store, journal: journal, scratchPrefix: prefix, random: { 42 }, log: log),
       workers: workers, memory: ByteBudget(total: 32 << 20), configuration: configuration, log: log,
       schedule: { _, body in scheduled.add(body) })
+    if let power { store.setRule(power.rule) }
   }
 
   deinit {
