@@ -160,6 +160,9 @@ extension StagedFile {
     if isNew, isRecorded { entry.note(.expected(tag)) }
   }
 
+  /// Whether there were uploads of this file of which nobody heard how they ended.
+  public var mayHaveUploads: Bool { state.withLock { !$0.expected.isEmpty } }
+
   /// Whether an upload of this file of which nobody heard how it ended would have made that version.
   public func mayHaveMade(_ etag: ETag) -> Bool { state.withLock { $0.expected.contains(etag) } }
 
