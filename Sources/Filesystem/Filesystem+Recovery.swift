@@ -11,7 +11,14 @@ extension Filesystem {
   public func takeUpUnsent() {
     guard let journal else { return }
     let left = journal.takeUp(log: log)
-    let done = Set(left.intents.filter { rollForward($0) }.map(\.intent.destination))
+    let done = Set(
+      left.intents.filter { noted in
+        guard !isNotBegun(noted.intent, left.pending) else {
+          journal.end(noted)
+          return false
+        }
+        return rollForward(noted)
+      }.map(\.intent.destination))
     for abandoned in left.abandoned { abort(abandoned) }
     for scratch in left.scratch { remove(scratch) }
     var byKey: [ObjectKey: [Left]] = [:]
@@ -26,6 +33,16 @@ extension Filesystem {
         self.sendInOrder(self.wanted(group.value, isReplaced: done.contains(group.key)), failures: 0)
         finished(.success(()))
       }
+    }
+  }
+
+  /// Whether a file that waits was to get another name, and still has its old one in the journal: the object of the old
+  /// name is what its upload replaces.
+  private func isNotBegun(_ intent: RenameIntent, _ pending: [PendingFile]) -> Bool {
+    guard !intent.isDirectory, intent.phase == .deleting(nil), let etag = intent.sourceETag else { return false }
+    return pending.contains { file in
+      file.record.target.key == intent.source
+        && (file.record.condition == .ifMatch(etag) || file.expected.contains(etag))
     }
   }
 

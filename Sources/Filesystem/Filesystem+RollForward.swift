@@ -45,7 +45,8 @@ extension Filesystem {
 
   /// - Returns: false when it cannot be told any more what the program wanted.
   private func rollForwardFile(_ intent: RenameIntent) throws(ObjectStoreError) -> Bool {
-    guard let source = try present(intent.source) else { return true }
+    // Gone before it was copied: somebody else removed it.
+    guard let source = try present(intent.source) else { return intent.phase != .copying }
     guard source.etag == intent.sourceETag else { return false }
     // Only an empty object that held the name.
     if intent.phase == .deleting(nil) {

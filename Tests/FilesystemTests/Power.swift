@@ -8,8 +8,8 @@ import SystemPackage
 final class Power: Sendable {
   private struct State {
     var left: Int
-    var used = 0
     var isDead = false
+    var end = ""
   }
 
   /// Whether the step at which it ends is still done, and only its answer lost.
@@ -24,12 +24,16 @@ final class Power: Sendable {
 
   var isDead: Bool { state.withLock { $0.isDead } }
 
+  /// The step it did not last for.
+  var end: String { state.withLock { $0.end } }
+
   /// - Returns: whether there is power for the step, and whether it is the last.
-  private func step() -> (isAlive: Bool, isLast: Bool) {
+  private func step(_ what: @autoclosure () -> String) -> (isAlive: Bool, isLast: Bool) {
     state.withLock { state in
       if state.isDead { return (false, false) }
       guard state.left > 0 else {
         state.isDead = true
+        state.end = what()
         return (false, true)
       }
       state.left -= 1
@@ -38,8 +42,8 @@ final class Power: Sendable {
   }
 
   var disk: JournalDisk {
-    JournalDisk(onStep: { _ throws(Errno) in
-      guard self.step().isAlive else { throw .ioError }
+    JournalDisk(onStep: { step throws(Errno) in
+      guard self.step("\(step)").isAlive else { throw .ioError }
     })
   }
 
@@ -47,7 +51,8 @@ final class Power: Sendable {
     { operation in
       if self.isDead { return .fail(.connectionFailed) }
       guard ![.head, .headBucket, .get, .list, .listParts, .listUploads].contains(operation.kind) else { return nil }
-      let (isAlive, isLast) = self.step()
+      let (isAlive, isLast) = self.step(
+        "\(operation.kind) \(operation.key?.string ?? "")\(self.losesAnswer ? ", done" : "")")
       if isAlive { return nil }
       return isLast && self.losesAnswer ? .loseAnswer(.connectionFailed) : .fail(.connectionFailed)
     }
