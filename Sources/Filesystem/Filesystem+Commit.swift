@@ -40,10 +40,11 @@ extension Filesystem {
         UploadOrder(plan.target, condition: plan.condition, conditions: conditions, version: version, background))
     } catch {
       if case .superseded = error { return }
-      content.withState { $0.mayExist = true }
       if case .store(let cause) = error, cause.code == .preconditionFailed {
         throw keepBoth(inode, content, staged, plan.target, path)
       }
+      // A refused one has made nothing: what has the name is somebody else's.
+      content.withState { $0.mayExist = true }
       throw keep(staged, plan.target, plan.condition, isRecorded: background != nil, error)
     }
     let (stored, posix, unkept) = finish(outcome, plan)
@@ -79,13 +80,24 @@ extension Filesystem {
       return try staged.upload(order)
     } catch {
       guard case .store(let cause) = error, cause.code == .preconditionFailed,
-        let found = try? store.head(order.target.key), staged.mayHaveMade(found.etag)
+        let found = try ownVersion(staged, order.target.key)
       else { throw error }
       if order.version == nil, let outcome = staged.confirmStored(found, under: order.target.key) { return outcome }
       guard staged.rebase(on: found.etag, size: found.size) else { throw error }
       var order = order
       order.condition = .ifMatch(found.etag)
       return try staged.upload(order)
+    }
+  }
+
+  /// What the bucket has under a key, when it is what an earlier upload of this file made; nil for somebody else's.
+  private func ownVersion(_ staged: StagedFile, _ key: ObjectKey) throws(WriteError) -> ObjectMetadata? {
+    guard staged.mayHaveUploads else { return nil }
+    do throws(ObjectStoreError) {
+      return try present(key).flatMap { staged.mayHaveMade($0.etag) ? $0 : nil }
+    } catch {
+      // As long as that cannot be told, it is no conflict.
+      throw .store(error)
     }
   }
 

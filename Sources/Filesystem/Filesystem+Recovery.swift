@@ -13,6 +13,7 @@ extension Filesystem {
     let left = journal.takeUp(log: log)
     let done = Set(left.intents.filter { rollForward($0) }.map(\.intent.destination))
     for abandoned in left.abandoned { abort(abandoned) }
+    for scratch in left.scratch { remove(scratch) }
     var byKey: [ObjectKey: [Left]] = [:]
     for file in left.pending {
       byKey[file.record.target.key, default: []].append(
@@ -148,6 +149,16 @@ extension Filesystem {
       log.warning(
         "parts of an upload that was given up are still in the bucket; the next mount tries again",
         metadata: ["key": "\(abandoned.upload.key)", "cause": "\(error)"])
+    }
+  }
+
+  /// What a mount tried the server with has at most one byte; anything else under that key is somebody's.
+  private func remove(_ scratch: ScratchObject) {
+    do throws(ObjectStoreError) {
+      if let found = try present(scratch.key), found.size <= 1 { try store.delete(scratch.key) }
+      scratch.done()
+    } catch {
+      log.debug("a scratch object is left to the next mount", metadata: ["cause": "\(error)"])
     }
   }
 }

@@ -70,8 +70,10 @@ extension Filesystem {
   }
 
   /// The bucket has the new names: so does this machine from now on, and its journal.
-  private func settle(_ view: NodeView, _ move: Move, _ replaced: NodeView?) {
+  /// - Parameter change: what else changes in that moment.
+  private func settle(_ view: NodeView, _ move: Move, _ replaced: NodeView?, _ change: () -> Void = {}) {
     let orphaned = naming.exclusive {
+      change()
       tree.move(move.name, from: move.parent, to: move.newName, in: move.newParent)
       for file in [view] + (view.type == .directory ? tree.descendants(of: view.id) : []) { rewriteRecord(of: file.id) }
       // The record of what was replaced goes last: there is none without one that takes its place.
@@ -166,29 +168,52 @@ extension Filesystem {
   private func renameHere(
     _ view: NodeView, _ content: FileContent, replacing replaced: NodeView?, _ move: Move, _ context: CallContext
   ) throws(Errno) {
-    let there = replaced.flatMap { $0.content?.objectVersion ?? $0.version?.etag }
-    let (etag, hasObject): (ETag?, Bool) = content.withState { state in
-      defer {
+    // Asked for before anything changes: without an answer nothing has happened.
+    let source: ETag?
+    do throws(ObjectStoreError) {
+      source = try ownObject(content, key(move.source))
+    } catch {
+      throw log.report("rename", error)
+    }
+    let noted = try source.flatMap { etag throws(Errno) in
+      try note(
+        RenameIntent(
+          source: key(move.source), destination: key(move.destination), isDirectory: false, sourceETag: etag,
+          phase: .deleting(nil)))
+    }
+    defer { noted.map { journal?.end($0) } }
+    settle(view, move, replaced) {
+      let (there, mayExist): (ETag?, Bool) =
+        replaced.map { replaced in
+          let state = replaced.content?.withState { ($0.objectVersion, $0.mayExist) }
+          return (state?.0 ?? replaced.version?.etag, state?.1 ?? false)
+        } ?? (nil, false)
+      // An upload of the replaced file that nobody heard of is no stranger's.
+      if let old = replaced?.content?.staged { content.staged?.inheritExpected(from: old) }
+      content.withState { state in
         state.version = nil
         state.isPlaceholder = false
         state.replaces = there
+        state.mayExist = mayExist
       }
-      return (state.objectVersion, state.objectVersion != nil || state.mayExist)
+      _ = tree.update(view.id) { $0.version = nil }
     }
-    _ = tree.update(view.id) { $0.version = nil }
-    guard hasObject else { return settle(view, move, replaced) }
-    let noted = try note(
-      RenameIntent(
-        source: key(move.source), destination: key(move.destination), isDirectory: false, sourceETag: etag,
-        phase: .deleting(nil)))
-    defer { noted.map { journal?.end($0) } }
-    settle(view, move, replaced)
+    guard source != nil else { return }
     do throws(ObjectStoreError) {
       try keepDirectory(move.parent, context.cancellation)
       try store.delete(key(move.source), nil)
     } catch {
       throw log.report("rename: both names stay", error)
     }
+  }
+
+  /// The object that this mount has under the name of a file; nil when there is none, or it is somebody else's.
+  private func ownObject(_ content: FileContent, _ key: ObjectKey) throws(ObjectStoreError) -> ETag? {
+    let (known, mayExist, staged) = content.withState { ($0.objectVersion, $0.mayExist, $0.staged) }
+    guard known == nil, mayExist, let staged else { return known }
+    // An upload failed, and may have been applied all the same.
+    guard let found = try present(key)?.etag, staged.mayHaveMade(found) else { return nil }
+    return found
   }
 
   // MARK: Intents

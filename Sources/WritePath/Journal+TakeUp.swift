@@ -27,6 +27,8 @@ public struct LeftOver: Sendable {
   public internal(set) var intents: [JournalIntent] = []
   /// Multipart uploads to abort.
   public internal(set) var abandoned: [AbandonedUpload] = []
+  /// Objects to remove.
+  public internal(set) var scratch: [ScratchObject] = []
   /// How many files were open and never closed; they are in `recovered` now.
   public internal(set) var recoveredCount = 0
   /// How many files could not be read; they are in `quarantine` now.
@@ -243,6 +245,8 @@ struct JournalSearch {
     let path = area.files.appending(name)
     if let upload = group.notes.upload {
       found.abandoned.append(AbandonedUpload(upload: upload, area: area, notes: path))
+    } else if let key = group.notes.scratch {
+      found.scratch.append(ScratchObject(key: key, area: area, notes: path))
     } else if hadData || group.notes.damagedLines == 0 {
       try? area.disk.remove(path)
     } else {

@@ -73,6 +73,7 @@ public final class StagedFile: Sendable {
       size: record.size, base: record.base, baseLimit: min(record.base?.size ?? 0, record.size), changes: 1)
     restored.present = record.present
     restored.dirty = record.dirty
+    restored.allocated = record.present
     restored.isNamed = true
     restored.expected = pending.expected
     restored.recorded = Recorded(
@@ -104,7 +105,7 @@ public final class StagedFile: Sendable {
     }
     noteName()
     do throws(Errno) {
-      try entry.reserve(state.withLock { $0.missing(in: offset..<offset + UInt64(bytes.count)) })
+      try entry.reserve(state.withLock { $0.unallocated(in: offset..<offset + UInt64(bytes.count)) })
     } catch {
       state.withLock { $0.failure = error }
       throw .staging(error)

@@ -58,7 +58,8 @@ final class Service: Sendable {
       let (operation, received) = try receive(head, connection, shaper)
       shaper?.pause()
       answer = self.answer(operation, received)
-      counters.count(operation, received: received.body.count, sent: answer.bodyLength)
+      // What is asked for past the delay is no part of what is measured.
+      if shaper != nil { counters.count(operation, received: received.body.count, sent: answer.bodyLength) }
     } catch {
       switch error {
       case .connection(let error): throw error

@@ -132,7 +132,8 @@ private final class Mount: MountEngine {
         store: store, readPath: ReadPath(store: store, pool: pool, configuration: reading, log: log),
         journal: journal,
         conditions: ConditionalWrites(
-          store: store, scratchPrefix: settings.target.prefix, random: { .random(in: .min ... .max) }, log: log),
+          store: store, journal: journal, scratchPrefix: settings.target.prefix, random: { .random(in: .min ... .max) },
+          log: log),
         workers: workers, memory: ByteBudget(total: forWriting), configuration: Self.configuration(settings), log: log,
         schedule: { transport.schedule(after: $0, $1) })
       session = try FuseSession(options: settings.fuseOptions, operations: filesystem, log: log)
@@ -205,6 +206,8 @@ private final class Mount: MountEngine {
       started.fulfil(error)
     }
   }
+
+  var journalDirectory: String? { journal?.directory.string }
 
   var pending: PendingUploads? {
     let pending = filesystem.pending()

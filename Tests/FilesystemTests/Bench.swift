@@ -47,7 +47,7 @@ final class Bench: Sendable {
       store: store, pool: try BlockPool(budget: 16 << 20), configuration: ReadPathConfiguration(), log: log)
     filesystem = Filesystem(
       store: store, readPath: readPath, journal: journal,
-      conditions: ConditionalWrites(store: store, scratchPrefix: prefix, random: { 42 }, log: log),
+      conditions: ConditionalWrites(store: store, journal: journal, scratchPrefix: prefix, random: { 42 }, log: log),
       workers: workers, memory: ByteBudget(total: 32 << 20), configuration: configuration, log: log,
       schedule: { _, body in scheduled.add(body) })
   }

@@ -11,7 +11,7 @@ import WritePath
 @testable import waysfs
 
 /// Journals of mounts that have ended, and what is shown of them.
-private final class RecoverBench {
+final class RecoverBench {
   let directory: TemporaryDirectory
   var shown: [String] = []
   var said: [String] = []
@@ -245,6 +245,7 @@ private func failure(_ work: () throws(Failure) -> Void) -> Failure? {
     init(_ upload: @escaping @Sendable () -> Void) { self.upload = upload }
 
     func mount() throws(Failure) {}
+    var journalDirectory: String? { nil }
     var pending: PendingUploads? { nil }
     func finishUploads() -> UnfinishedUploads? { nil }
     func uploadLeftOver() { upload() }

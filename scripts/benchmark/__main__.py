@@ -1,4 +1,4 @@
-"""Compares waysfs with s3fs and `rclone mount --vfs-cache-mode full`, side by side, against a local S3 server.
+"""Compares waysfs with s3fs and `rclone mount --vfs-cache-mode full`, side by side, against S3 servers on loopback.
 
 Every system does the same work with the same bytes in each round, one after the other in changing order, so that
 noise of the machine hits all alike. docs/performance.md says what the rows measure.
@@ -7,6 +7,8 @@ noise of the machine hits all alike. docs/performance.md says what the rows meas
 import argparse
 import collections
 import contextlib
+import dataclasses
+import http.client
 import os
 import pathlib
 import re
@@ -14,17 +16,28 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 
 import content
+import goals
 import processes
 import report
 import rows
 import s3
+import servers
+import speed
 import systems
+import workspace
 
-BUCKET = "bench"
-DEFAULT = rows.Sizes(size=1 << 30, objects=10_000, files=500, reads=200)
-QUICK = rows.Sizes(size=128 << 20, objects=1_000, files=100, reads=50)
+MIB, GIB = 1 << 20, 1 << 30
+DEFAULT = workspace.Sizes(
+    size=GIB, objects=10_000, reads=500, random_reads=200, files=1_000, patched=512 * MIB, parallel=512 * MIB
+)
+QUICK = workspace.Sizes(
+    size=128 * MIB, objects=1_000, reads=100, random_reads=50, files=200, patched=64 * MIB, parallel=64 * MIB
+)
+# The speed of the responder itself.
+SPEED = "responder"
 
 
 def parse_size(text):
@@ -35,91 +48,133 @@ def parse_size(text):
 
 
 def parse_options():
-    names = [measurement.name for measurement in rows.measurements(DEFAULT)]
+    names = [measurement.name for measurement in rows.measurements(DEFAULT)] + [SPEED]
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--size", type=parse_size, help="of the large file (1G)")
-    parser.add_argument("--rounds", type=int, help="how often everything is measured (3)")
+    parser.add_argument("--rounds", type=int, help="how often everything is measured (3; 2 where answers are delayed)")
     parser.add_argument("--only", metavar="ROW,...", help=f"measure only these of: {', '.join(names)}")
     parser.add_argument("--systems", metavar="NAME,...", default=",".join(systems.ALL), help="waysfs,s3fs,rclone")
-    parser.add_argument("--quick", action="store_true", help="128 MiB, 1,000 objects, 100 files, 2 rounds")
+    parser.add_argument(
+        "--server", metavar="NAME,...", help="seaweedfs, responder or responder-20ms (all, each with rows of its own)"
+    )
+    parser.add_argument("--quick", action="store_true", help="small files, and two rounds")
     parser.add_argument("--json", metavar="FILE", help="write all samples to a file")
+    parser.add_argument("--requests", action="store_true", help="show what the responder was asked for in each sample")
     parser.add_argument("--directory", help="where to work; needs some GiB (TMPDIR, else /var/tmp)")
     programs = parser.add_argument_group("programs, when not those that were built here")
-    for name in ("waysfs", "sandbox", "weed", "rclone", "s3fs"):
+    for name in ("waysfs", "sandbox", "responder", "weed", "rclone", "s3fs"):
         programs.add_argument(f"--{name}", default=name, metavar="PROGRAM")
     options = parser.parse_args()
 
+    options.is_complete = options.server is None
     options.only = options.only.split(",") if options.only else names
     options.systems = options.systems.split(",")
+    options.server = options.server.split(",") if options.server else list(servers.ALL)
     for given, known in ((options.only, names), (options.systems, systems.ALL)):
         for name in given:
             if name not in known:
                 parser.error(f"{name} is none of: {', '.join(known)}")
-    options.rounds = options.rounds or (2 if options.quick else 3)
-    if options.rounds < 1:
+    for name in options.server:
+        if not servers.named(name):
+            parser.error(f"{name} is none of: {', '.join(servers.ALL)}")
+    if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds is at least 1")
-    base = QUICK if options.quick else DEFAULT
-    options.sizes = rows.Sizes(options.size or base.size, base.objects, base.files, base.reads)
+    options.sizes = QUICK if options.quick else DEFAULT
+    if options.size:
+        options.sizes = dataclasses.replace(options.sizes, size=options.size)
     options.directory = options.directory or os.environ.get("TMPDIR") or "/var/tmp"
     return options
 
 
-def require(options):
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is measured on one server."""
+
+    server: object
+    sizes: workspace.Sizes
+    measurements: list
+    rounds: int
+    has_speed: bool
+
+    @property
+    def capacity(self):
+        """How many bytes the server holds at a time."""
+        names = {measurement.name for measurement in self.measurements}
+        needs = {key for measurement in self.measurements for key in measurement.needs}
+        prepared = self.sizes.size * ("large" in needs) + self.sizes.patched * ("patched" in needs)
+        written = [self.sizes.size * ("write" in names), self.sizes.patched * ("patch" in names)]
+        written.append(self.sizes.parallel * self.sizes.writers * ("memory" in names))
+        return prepared + max(written) + 512 * MIB
+
+
+def make_plan(options, server):
+    sizes, rounds = options.sizes, 2 if options.quick else 3
+    if server.is_latent:
+        # s3fs needs eight round trips for a file.
+        sizes, rounds = dataclasses.replace(sizes, files=sizes.files // 5), 2
+    chosen = [measurement for measurement in rows.measurements(sizes) if measurement.name in options.only]
+    if options.is_complete:
+        chosen = [measurement for measurement in chosen if measurement.is_for(server)]
+    has_speed = SPEED in options.only and isinstance(server, servers.Responder) and not server.is_latent
+    return Plan(server, sizes, chosen, options.rounds or rounds, has_speed)
+
+
+def require(options, plans):
     """Fails early when something is missing."""
-    needed = [getattr(options, name) for name in options.systems] + [options.sandbox, options.weed]
-    for program in needed + ["setpriv", "fusermount3"]:
+    needed = [getattr(options, name) for name in options.systems] + ["setpriv", "fusermount3"]
+    for server in {type(plan.server) for plan in plans}:
+        needed += [options.responder] if server is servers.Responder else [options.sandbox, options.weed]
+    for program in needed:
         if not shutil.which(program):
             raise processes.Failed(f"the program {program} is missing")
-    # What is deleted takes its space until the server compacts.
-    written = options.rounds * len(options.systems) if "write" in options.only else 0
-    space = (written + 4) * options.sizes.size
+    # What is deleted takes its space until the server compacts; and a cache holds what is written.
+    space = 0
+    for plan in plans:
+        names = {measurement.name for measurement in plan.measurements}
+        at_once = max(plan.sizes.size, plan.sizes.parallel * plan.sizes.writers * ("memory" in names))
+        if isinstance(plan.server, servers.SeaweedFS):
+            written = plan.sizes.size * ("write" in names) + plan.sizes.patched * ("patch" in names)
+            at_once += plan.rounds * len(options.systems) * written + 2 * plan.sizes.size
+        space = max(space, at_once)
     free = shutil.disk_usage(options.directory).free
-    if free < space:
+    if free < space + GIB:
         raise processes.Failed(
-            f"{options.directory} has {free >> 20} MiB free and {space >> 20} are needed: "
+            f"{options.directory} has {free // MIB} MiB free and {(space + GIB) // MIB} are needed: "
             "try --size, or --directory with another one"
         )
 
 
-@contextlib.contextmanager
-def sandbox(options, directory):
-    """The server; gives the environment that leads to it."""
-    variables, log = directory / "environment", directory / "sandbox.log"
-    arguments = [options.sandbox, "--weed", options.weed, "--directory", str(directory / "sandbox"), "--fresh"]
-    arguments += ["--bucket", BUCKET, "--env-file", str(variables)]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    process = processes.start(arguments, inherited, log, directory)
-    try:
-        processes.wait_until(
-            lambda: variables.exists() and variables.stat().st_size, 90, "the sandbox did not start",
-            process=process, log=log,
-        )
-        yield s3.parse_environment(variables.read_text())
-    finally:
-        processes.stop(process)
-
-
-def measure(options, space, account):
-    """All samples: row name, then system name, to a list."""
-    chosen = [measurement for measurement in rows.measurements(options.sizes) if measurement.name in options.only]
+def measure(options, plan, running, directory):
+    """All samples on one server: row name, then system name, to a list."""
+    space = workspace.Workspace(running.bucket, directory, plan.sizes)
+    account = systems.Account(running.environment, running.bucket.name)
     compared = [systems.ALL[name](shutil.which(getattr(options, name)), account) for name in options.systems]
     say("storing what will be read")
-    space.prepare({key for measurement in chosen for key in measurement.needs})
+    space.prepare({key for measurement in plan.measurements for key in measurement.needs})
     results = collections.defaultdict(lambda: collections.defaultdict(list))
-    for number in range(options.rounds):
-        say(f"round {number + 1} of {options.rounds}")
-        for measurement in chosen:
-            for system in order(compared, number):
+    for number in range(plan.rounds):
+        say(f"{plan.server.title}: round {number + 1} of {plan.rounds}")
+        for measurement in plan.measurements:
+            if number >= (measurement.rounds or plan.rounds):
+                continue
+            for system in order([system for system in compared if system.name in measurement.systems], number):
+                if system.name == "waysfs":
+                    system = system.having(measurement.options)
+                before = running.requests() if options.requests else {}
                 samples = measurement.measure(space, system, number)
                 for row, sample in samples.items():
                     results[row][system.name].append(sample)
                 print(f"    {measurement.name:12} {system.name:8} {describe(samples)}")
-    titles = {row: title for measurement in chosen for row, title in measurement.rows.items()}
-    return titles, results
+                if options.requests:
+                    counts = {name: count - before.get(name, 0) for name, count in running.requests().items()}
+                    print("        " + ", ".join(f"{name} {count}" for name, count in counts.items() if count))
+    return results
 
 
 def order(compared, number):
     """Each system comes first, and behind each other, equally often in twice as many rounds as there are systems."""
+    if not compared:
+        return []
     turn, reverse = number % len(compared), number // len(compared) % 2
     turned = compared[turn:] + compared[:turn]
     return turned[::-1] if reverse else turned
@@ -128,31 +183,56 @@ def order(compared, number):
 def describe(samples):
     texts = []
     for sample in samples.values():
-        texts.append("" if sample.wall is None else f"{sample.wall:.2f} s, CPU {sample.cpu:.2f} s, ")
-        texts[-1] += f"{sample.peak / report.MIB:.0f} MiB"
+        numbers = (("{:.2f} s", sample.wall), ("CPU {:.2f} s", sample.cpu))
+        parts = [form.format(number) for form, number in numbers if number is not None]
+        texts.append(", ".join(parts + ([f"{sample.peak / MIB:.0f} MiB"] if sample.peak is not None else [])))
     return "; ".join(texts)
 
 
 def run(options):
-    with contextlib.ExitStack() as stack:
-        directory = pathlib.Path(tempfile.mkdtemp(prefix="waysfs-bench.", dir=options.directory))
-        stack.callback(remove, directory)
-        say("starting the server")
-        account = systems.Account(stack.enter_context(sandbox(options, directory)), BUCKET)
-        space = rows.Workspace(s3.Bucket(account.environment, BUCKET), directory, options.sizes)
-        titles, results = measure(options, space, account)
-    print()
-    print("\n".join(report.table(titles, results, options.systems, rows.UNCOMPARED)))
-    print(FOOTNOTE.format(rounds=options.rounds))
+    plans = [make_plan(options, servers.named(name)) for name in options.server]
+    plans = [plan for plan in plans if plan.measurements or plan.has_speed]
+    require(options, plans)
+    tables, results, speeds = {}, {}, {}
+    begin = time.monotonic()
+    for plan in plans:
+        name = plan.server.name
+        with contextlib.ExitStack() as stack:
+            directory = pathlib.Path(tempfile.mkdtemp(prefix="waysfs-bench.", dir=options.directory))
+            stack.callback(remove, directory)
+            say(f"starting {plan.server.title}")
+            running = stack.enter_context(plan.server.started(options, directory, plan.capacity))
+            if plan.has_speed:
+                speeds[name] = speed.measure(running, 2 * GIB)
+                print("    " + ", ".join(f"{way} {moved / 1e9:.2f} GB/s" for way, moved in speeds[name].items()))
+            if plan.measurements:
+                results[name] = measure(options, plan, running, directory)
+                tables[name] = {row: title for one in plan.measurements for row, title in one.rows.items()}
+    say(f"done in {(time.monotonic() - begin) / 60:.1f} minutes")
+    show(options, plans, tables, results, speeds)
+
+
+def show(options, plans, tables, results, speeds):
+    for plan in plans:
+        if plan.measurements:
+            titles, found = tables[plan.server.name], results[plan.server.name]
+            print()
+            print("\n".join(report.table(plan.server.title, titles, found, options.systems, rows.UNCOMPARED)))
+    outcomes = goals.outcomes(results, speeds)
+    if outcomes:
+        print()
+        print("\n".join(report.goal_table(outcomes, {plan.server.name: plan.server.title for plan in plans})))
+    print(FOOTNOTE.format(rounds=", ".join(f"{plan.server.title} {plan.rounds}" for plan in plans)))
     if options.json:
-        given = {"rounds": options.rounds} | vars(options.sizes)
-        report.write_json(options.json, given, titles, results, rows.UNCOMPARED)
+        given = {plan.server.name: {"rounds": plan.rounds} | vars(plan.sizes) for plan in plans}
+        found = {name: (tables[name], results[name]) for name in tables}
+        report.write_json(options.json, given, found, outcomes, speeds, rows.UNCOMPARED)
 
 
 FOOTNOTE = """
-Rounds: {rounds}. Wall and CPU seconds (of the daemon) are medians, memory is the most of all rounds. The last columns
-compare the medians, and the best round of each: below 1, waysfs is better.
-(*) until the whole object is in the bucket: rclone answers close before its upload."""
+Rounds: {rounds}; memory of 8 writers: 1. Wall and CPU seconds (of the daemon) are medians, memory is the most of all
+rounds. The last columns compare the medians, and the best round of each: below 1, waysfs is better. To stored: until
+the whole is in the bucket, since rclone, and waysfs in write-back mode, answer close before the upload."""
 
 
 def remove(directory):
@@ -180,9 +260,8 @@ def main():
         signal.signal(stop_signal, interrupt)
     options = parse_options()
     try:
-        require(options)
         run(options)
-    except (processes.Failed, content.Wrong, s3.S3Error, OSError) as error:
+    except (processes.Failed, content.Wrong, s3.S3Error, OSError, http.client.HTTPException) as error:
         sys.exit(f"bench: {error}")
 
 

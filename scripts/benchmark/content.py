@@ -1,5 +1,6 @@
 """Bytes that can be made again at any time, so that what was read or stored can be compared with what it should be."""
 
+import copy
 import random
 
 BLOCK = 1 << 20
@@ -14,17 +15,48 @@ class Content:
 
     def __init__(self, size, seed=0):
         self.size = size
+        self._first = 0
         self._pool = memoryview(random.Random(seed).randbytes(self._POOL + BLOCK))
+
+    def other(self, first, size):
+        """Bytes for another file, from the same pool: those that begin at the block `first` of this one."""
+        made = copy.copy(self)
+        made.size, made._first = size, first
+        return made
 
     def read(self, offset, length):
         """Up to `length` bytes at `offset`, as a view when they lie in one block."""
         length = max(0, min(length, self.size - offset))
         index, skip = divmod(offset, BLOCK)
         if skip + length <= BLOCK:
-            start = index * self._STEP % self._POOL + skip
+            start = (self._first + index) * self._STEP % self._POOL + skip
             return self._pool[start : start + length]
         first = self.read(offset, BLOCK - skip)
         return b"".join([first, self.read(offset + len(first), length - len(first))])
+
+    def blocks(self):
+        for offset in range(0, self.size, BLOCK):
+            yield self.read(offset, BLOCK)
+
+
+class Patched:
+    """Content in which one place at a time differs."""
+
+    def __init__(self, base):
+        self.size = base.size
+        self._base = base
+        self._patches = {}
+
+    def patch(self, offset, data):
+        """Replaces bytes within one block."""
+        self._patches[offset] = data
+
+    def read(self, offset, length):
+        found = bytearray(self._base.read(offset, length))
+        for place, data in self._patches.items():
+            if offset <= place and place + len(data) <= offset + len(found):
+                found[place - offset : place - offset + len(data)] = data
+        return found
 
     def blocks(self):
         for offset in range(0, self.size, BLOCK):

@@ -1,4 +1,4 @@
-"""The table, and the same in JSON."""
+"""The tables, and the same in JSON."""
 
 import dataclasses
 import json
@@ -20,28 +20,29 @@ def medians(samples):
 
 
 def ratio(row, choose):
-    """What waysfs needs over what the better of the others needs: time, or memory where no time is taken.
+    """What waysfs needs over what the better of the others needs: time, or what the row has where no time is taken.
 
     choose: makes one number of the rounds' samples: their median, or, since the load of other programs only ever adds,
     their minimum.
     """
     numbers = {system: choose(map(_compared, samples)) for system, samples in row.items() if samples}
     ours = numbers.pop("waysfs", None)
-    return None if ours is None or not numbers else ours / min(numbers.values())
+    return None if ours is None or not numbers else ours / max(min(numbers.values()), 1e-3)
 
 
 def _compared(sample):
-    return sample.peak if sample.wall is None else sample.wall
+    return next(value for value in (sample.wall, sample.cpu, sample.peak) if value is not None)
 
 
-def table(titles, results, systems, uncompared):
-    """The lines of the table.
+def table(server, titles, results, systems, uncompared):
+    """The lines of the table of one server.
 
+    titles: of the rows, by their names.
     results: row name, then system name, to the list of samples.
     uncompared: rows in which the systems do not do the same.
     """
-    width = max(len(title) for title in titles.values()) + 2
-    lines = [" " * width + "".join(f"{system:^24}" for system in systems) + "waysfs / better peer".rjust(22)]
+    width = max(len(title) for title in [server, *titles.values()]) + 2
+    lines = [server.ljust(width) + "".join(f"{system:^24}" for system in systems) + "waysfs / better peer".rjust(22)]
     lines.append(" " * width + f"{'wall s':>8}{'CPU s':>8}{'MiB':>6}  " * len(systems) + f"{'median':>12}{'best':>10}")
     for name, title in titles.items():
         cells = [_cells(medians(results[name].get(system, []))) for system in systems]
@@ -64,6 +65,20 @@ def _cells(columns):
     return "{:>8}{:>8}{:>6}  ".format(*texts)
 
 
+def goal_table(outcomes, servers):
+    """The lines of the table of goals: what was reached on each server.
+
+    outcomes: goal, then server name, to what was reached.
+    servers: names to titles.
+    """
+    width = max(len(text) for text in [*outcomes, "goal"]) + 2
+    columns = {name: title for name, title in servers.items() if any(name in row for row in outcomes.values())}
+    lines = ["goal".ljust(width) + "".join(f"{title:>18}" for title in columns.values())]
+    for text, row in outcomes.items():
+        lines.append(text.ljust(width) + "".join(f"{str(row.get(name, '-')):>18}" for name in columns))
+    return lines
+
+
 def machine():
     """What the numbers depend on."""
     with open("/proc/meminfo") as file:
@@ -71,25 +86,32 @@ def machine():
     return {"cores": os.cpu_count(), "memory": memory, "kernel": platform.release(), "machine": platform.machine()}
 
 
-def write_json(path, options, titles, results, uncompared):
+def write_json(path, options, servers, outcomes, speeds, uncompared):
+    """servers: name to the titles and results of the rows."""
     document = {
         "machine": machine(),
         "options": options,
-        "rows": [
-            {
-                "name": name,
-                "title": title.strip(),
-                "compared": name not in uncompared,
-                "ratio of medians": ratio(results[name], statistics.median),
-                "ratio of best": ratio(results[name], min),
-                "samples": {
-                    system: [dataclasses.asdict(sample) for sample in samples]
-                    for system, samples in results[name].items()
-                },
-            }
-            for name, title in titles.items()
-        ],
+        "speed of the responder": speeds,
+        "goals": {
+            text: {server: dataclasses.asdict(outcome) for server, outcome in row.items()}
+            for text, row in outcomes.items()
+        },
+        "servers": {
+            name: [_row(row, title, results[row], uncompared) for row, title in titles.items()]
+            for name, (titles, results) in servers.items()
+        },
     }
     with open(path, "w") as file:
         json.dump(document, file, indent=2)
         file.write("\n")
+
+
+def _row(name, title, samples, uncompared):
+    return {
+        "name": name,
+        "title": title.strip(),
+        "compared": name not in uncompared,
+        "ratio of medians": ratio(samples, statistics.median),
+        "ratio of best": ratio(samples, min),
+        "samples": {system: [dataclasses.asdict(sample) for sample in found] for system, found in samples.items()},
+    }

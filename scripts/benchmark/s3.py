@@ -105,6 +105,10 @@ class Bucket:
         response, _ = self._call("HEAD", key, accept=(200, 404))
         return int(response.getheader("Content-Length")) if response.status == 200 else None
 
+    def etag(self, key):
+        """The tag of the version that is there now."""
+        return self._call("HEAD", key)[0].getheader("ETag")
+
     def open(self, key):
         """The body of an object as a stream."""
         return self._send("GET", key)

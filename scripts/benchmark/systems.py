@@ -1,5 +1,5 @@
 """The systems that are compared: how each is mounted. All run in the foreground as child processes, with the
-settings that a user gets who sets nothing but what is needed to reach the server."""
+settings that a user gets who sets nothing but what is needed to reach the server, and what a row asks for."""
 
 import contextlib
 import dataclasses
@@ -35,9 +35,15 @@ class System:
 
     name: str
 
-    def __init__(self, program, account):
+    def __init__(self, program, account, options=()):
+        """options: further arguments."""
         self.program = program
         self.account = account
+        self.options = options
+
+    def having(self, options):
+        """The same with further arguments."""
+        return type(self)(self.program, self.account, options)
 
     def command(self, mount_point, cache):
         """Arguments and additional environment; `cache` is an empty directory for what it keeps on disk."""
@@ -50,7 +56,7 @@ class Waysfs(System):
     def command(self, mount_point, cache):
         access_key, secret_key = self.account.keys
         arguments = ["mount", self.account.bucket, mount_point, "--foreground", "--endpoint", self.account.endpoint]
-        arguments += ["--region", self.account.region, "--path-style", "--cache-dir", cache]
+        arguments += ["--region", self.account.region, "--path-style", "--cache-dir", cache, *self.options]
         return arguments, {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
 
 
@@ -61,7 +67,8 @@ class S3FS(System):
         passwords = cache / "passwd"
         with open(os.open(passwords, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             file.write(":".join(self.account.keys) + "\n")
-        # It writes to a temporary file and uploads that at close; without use_cache it is gone afterwards.
+        # It writes to a temporary file and uploads that at close, in parts of 10 MiB, five at a time; without use_cache
+        # the file is gone afterwards.
         options = [f"url={self.account.endpoint}", "use_path_request_style", f"passwd_file={passwords}"]
         options += [f"endpoint={self.account.region}", f"tmpdir={cache}"]
         return ["-f", self.account.bucket, mount_point, "-o", ",".join(options)], {}

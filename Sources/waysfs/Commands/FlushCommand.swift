@@ -3,13 +3,14 @@ import Basics
 import FuseSession
 import Glibc
 import Synchronization
+import SystemPackage
+import WritePath
 
 struct FlushCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "flush", abstract: "Wait until what was written is in the bucket.",
     discussion: """
-      Uploads at once what a mount still holds, and waits for it: everything below a directory, or below the directory \
-      that a file is in.
+      Uploads at once what a mount still holds of a file, or of everything below a directory, and waits for it.
 
       EXAMPLES
         waysfs flush /mnt/photos
@@ -30,7 +31,8 @@ struct FlushCommand: ParsableCommand {
 
 /// Has a mount upload what it holds, by fsync(2) of a directory: the mount answers that when everything below is in the
 /// bucket. A file is synchronised first, which makes the kernel hand over what it still has of it, and then its
-/// directory: with `--write-mode writeback`, fsync of the file alone would only make the journal durable.
+/// directory: with `--write-mode writeback`, fsync of the file alone would only make the journal durable. If something
+/// in the directory cannot be uploaded, the journal tells whether it is that file.
 struct Flush {
   var makeWait: (_ purpose: String) -> ProgressWait = { ProgressWait(purpose: $0) }
 
@@ -38,12 +40,8 @@ struct Flush {
     guard let real = realpath(path, nil) else { throw unreachable(errno) }
     let resolved = String(cString: real)
     free(real)
-    var files = [try open(resolved)]
-    let information = files[0].information
-    if information.st_mode & S_IFMT != S_IFDIR {
-      files.append(try open(resolved.lastIndex(of: "/").map { "\(resolved[...$0])." } ?? "."))
-    }
-    let mount = try MountTable.read().entry(holding: resolved, device: UInt64(information.st_dev))
+    let file = try open(resolved)
+    let mount = try MountTable.read().entry(holding: resolved, device: UInt64(file.information.st_dev))
     guard let mount, mount.isWaysfs else {
       throw Failure("it is not on a waysfs mount", remedy: "'findmnt -t fuse.waysfs' lists the mounts")
     }
@@ -51,7 +49,12 @@ struct Flush {
       mountPoint: mount.mountpoint,
       directories: context.recordDirectories
         + RuntimeDirectory.candidates(uid: mount.userID ?? context.uid, environment: [:]))
-    let code = try synchronise(files, purpose: "waiting for the uploads of \(resolved)", record)
+    var code = try synchronise(file, purpose: "waiting for the uploads of \(resolved)", record)
+    if code == 0, file.information.st_mode & S_IFMT != S_IFDIR {
+      let parent = try open(resolved.lastIndex(of: "/").map { "\(resolved[...$0])." } ?? ".")
+      code = try synchronise(parent, purpose: "waiting for the upload of \(resolved)", record)
+      if code != 0, let record, FlushedFile(path: resolved, in: record.contents)?.isStored == true { code = 0 }
+    }
     guard code != 0 else { return }
     let cause = record?.pending?.lastError.map { ": \($0)" } ?? ""
     throw Failure(
@@ -59,17 +62,14 @@ struct Flush {
       remedy: "What could not be sent is kept, and sent again later; the log of the mount says more")
   }
 
-  /// Synchronises one after the other, on a thread, and shows how far the uploads are; the errno of the first that
-  /// fails, or 0.
+  /// Calls fsync(2) on a thread, and shows how far the uploads are; its errno, or 0.
   private func synchronise(
-    _ files: [OpenFile], purpose: String, _ record: ForeignRecord?
+    _ file: OpenFile, purpose: String, _ record: ForeignRecord?
   ) throws(Failure) -> Int32 {
     let result = SharedResult()
     let thread = Thread.start(name: "flush") {
-      for file in files where fsync(file.descriptor) != 0 {
-        return result.value.withLock { [code = errno] in $0 = code }
-      }
-      result.value.withLock { $0 = 0 }
+      let code = fsync(file.descriptor) == 0 ? 0 : errno
+      result.value.withLock { $0 = code }
     }
     guard let thread else { throw Failure("the system has no thread left") }
     // Short at first: most often there is nothing to wait for.
@@ -95,6 +95,34 @@ struct Flush {
     return Failure(
       "the process of this mount has died",
       remedy: "Remove it with 'waysfs umount'; what it had not uploaded is sent by the next mount")
+  }
+}
+
+/// A file on a mount, and what the mount's journal has of it.
+struct FlushedFile: Hashable, Sendable {
+  let key: String
+  let journal: FilePath
+
+  /// Nil where the record does not tell where the journal is.
+  init?(path: String, in contents: RecordContents) {
+    let mountPoint = contents.mountPoint == "/" ? "" : contents.mountPoint
+    guard let journal = contents.journal, path.utf8.starts(with: "\(mountPoint)/".utf8) else { return nil }
+    // `waysfs:bucket` or `waysfs:bucket/prefix`.
+    let prefix = contents.source.utf8.firstIndex(of: UInt8(ascii: "/")).map { "\(contents.source[$0...].dropFirst())/" }
+    key = (prefix ?? "") + String(decoding: Array(path.utf8.dropFirst(mountPoint.utf8.count + 1)), as: UTF8.self)
+    self.journal = FilePath(journal)
+  }
+
+  /// Whether the journal has nothing of it that is to be uploaded; nil when the journal cannot be read.
+  var isStored: Bool? {
+    guard access("\(journal)/files", R_OK | X_OK) == 0,
+      let items = try? JournalInventory.read(root: journal.removingLastComponent())
+    else { return nil }
+    return !items.contains { item in
+      // One without a name might be this one.
+      item.directory == journal && [.quarantined, .recovered].allSatisfy { $0 != item.state }
+        && item.key.map { $0.string.utf8.elementsEqual(key.utf8) } ?? true
+    }
   }
 }
 

@@ -65,6 +65,8 @@ enum UnmountOutcome: Hashable, Sendable {
 protocol MountEngine: Sendable {
   /// Mounts, and serves requests on threads of its own. Returns when the kernel may send requests.
   func mount() throws(Failure)
+  /// The directory in which files being written are kept; nil when nothing can be written.
+  var journalDirectory: String? { get }
   /// What is not in the bucket yet; nil when nobody knows.
   var pending: PendingUploads? { get }
   /// Uploads what is pending, files that are open for writing included, and blocks until all of it has ended. May be
