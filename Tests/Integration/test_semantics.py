@@ -350,19 +350,22 @@ def test_open_with_o_creat_and_o_excl(mode, bucket, between, mount):
 
 def test_waysfs_flush(mode, bucket, between):
     middle, mounted = between
-    (mounted.path / "directory").mkdir()
-    for path in ("file", "directory/a", "directory/b"):
+    for name in ("good", "bad"):
+        (mounted.path / name).mkdir()
+    for path in ("file", "good/a", "bad/b"):
         (mounted.path / path).write_bytes(CONTENT)
-    for path, keys in (("directory", ["directory/a", "directory/b"]), ("file", ["file"]), ("", ["file"])):
+    # Of a file: the directory that it is in.
+    for path, keys in (("bad", ["bad/b"]), ("good/a", ["good/a"]), ("", ["file"])):
         mounted.waysfs.run("flush", mounted.path / path)
-        assert [bucket.get(key) for key in keys] == [CONTENT] * len(keys)
+        assert [bucket.get(key) for key in keys] == [CONTENT]
     refuse(middle)
-    outcome((mounted.path / "directory" / "refused").write_bytes, CONTENT)
-    result = mounted.waysfs.run("flush", mounted.path, check=False)
-    assert result.returncode != 0 and result.stderr.count("\n") == 1, result.stderr
-    assert bucket.head("directory/refused") is None
-    # Of the others it says nothing.
-    mounted.waysfs.run("flush", mounted.path / "file")
+    outcome((mounted.path / "bad" / "refused").write_bytes, CONTENT)
+    for path in ("bad", ""):
+        result = mounted.waysfs.run("flush", mounted.path / path, check=False)
+        assert result.returncode != 0 and result.stderr.count("\n") == 1, result.stderr
+        assert "Permission denied" in result.stderr
+    assert bucket.head("bad/refused") is None
+    mounted.waysfs.run("flush", mounted.path / "good")
     heal(middle)
     mounted.waysfs.run("flush", mounted.path)
-    assert bucket.get("directory/refused") == CONTENT
+    assert bucket.get("bad/refused") == CONTENT
