@@ -66,9 +66,9 @@ extension Filesystem {
 
   /// Ends the hope of writers for whom the journal is full a moment later: the space becomes free when the program's
   /// descriptor is gone.
-  private func endFreeing() {
+  func endFreeing() {
     guard let space = journal?.space else { return }
-    guard space.isAwaited else { return space.endFreeing() }
+    guard space.isTight else { return space.endFreeing() }
     let moment = 1.0
     uploads.add(after: moment) { space.endFreeing() }
   }

@@ -22,7 +22,12 @@ extension Filesystem {
         try staged.record(for: plan.target, condition: plan.condition, as: kind, durable: isDurable)
       }
     } catch {
-      if case .incomplete = error { throw log.report("close", key: tree.view(inode)?.path.map(key), error) }
+      if case .incomplete = error {
+        // Its bytes go with the descriptor.
+        journal?.space.beginFreeing()
+        endFreeing()
+        throw log.report("close", key: tree.view(inode)?.path.map(key), error)
+      }
       log.warning("the journal cannot take a file; it is uploaded at once", metadata: ["cause": "\(error)"])
       return try commit(inode, content)
     }

@@ -50,7 +50,8 @@ extension S3Bucket {
       guard !body.sum.isEmpty, case .success(let found) = result, found.size == request.body.length,
         found.canHave(request.attributes)
       else { return completion(.failure(error)) }
-      if found.etag.isOf(sum: body.sum) == true {
+      let isRefused = error.code == .preconditionFailed
+      if isRefused || body.mismatch == nil, found.etag.isOf(sum: body.sum) == true {
         return completion(.success(PutResult(etag: found.etag, versionID: found.versionID)))
       }
       let sink = SummingSink()
