@@ -78,6 +78,11 @@ public final class JournalEntry: Sendable {
   /// Adds a hint for the next mount. Best effort: losing it costs repeated work.
   public func note(_ note: JournalNote) { notes.note(note) }
 
+  /// Notes that an upload was completed or aborted, unless another was begun since.
+  public func note(ended upload: MultipartUpload) {
+    if notes.upload == upload { notes.note(.uploadEnded) }
+  }
+
   /// Leaves an upload that could not be aborted to the next mount.
   public func leave(_ upload: MultipartUpload) { _ = area.note(abandoned: upload) }
 
@@ -262,13 +267,12 @@ public final class JournalEntry: Sendable {
 
   // MARK: The end
 
-  /// Forgets what was recorded: the bytes are in the bucket, or nobody wants them. The live data stays; the upload that
-  /// was noted counts as ended.
+  /// Forgets what was recorded: the bytes are in the bucket, or nobody wants them. The live data stays, and so does
+  /// an upload that was noted: it may be of a newer version.
   public func forget() {
     gate.exclusive {
       guard !state.withLock({ $0.isGone }) else { return }
       forgetRecord()
-      notes.note(.uploadEnded)
     }
   }
 
