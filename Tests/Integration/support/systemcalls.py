@@ -51,8 +51,8 @@ class Call:
         return re.findall(r'"((?:[^"\\]|\\.)*)"', self.arguments)
 
     @property
-    def offset(self):
-        """Where a pwrite64 writes."""
+    def last(self):
+        """The last argument as a number: where pwrite64 writes, or where ftruncate cuts."""
         return int(self.arguments.rpartition(", ")[2])
 
 
@@ -134,11 +134,13 @@ class Disk:
         if call.name in ("fsync", "fdatasync") and self._is_below(call.descriptor):
             self.lost.pop(call.descriptor, None)
             self.undo.pop(call.descriptor, None)
-        elif call.name == "pwrite64" and self._is_below(call.descriptor):
+        elif call.name in ("pwrite64", "ftruncate") and self._is_below(call.descriptor):
             ranges = self.lost.setdefault(call.descriptor, [])
             if ranges is not None:
-                ranges.append((call.offset, call.offset + call.result))
-        elif call.name in ("write", "writev", "pwritev", "copy_file_range", "ftruncate", "fallocate", "ioctl", "sendfile"):
+                # What was before the new end of a file is not changed by cutting it.
+                end = call.last + call.result if call.name == "pwrite64" else 1 << 62
+                ranges.append((call.last, end))
+        elif call.name in ("write", "writev", "pwritev", "copy_file_range", "fallocate", "ioctl", "sendfile"):
             # Of a copy the target comes third; it is new, and so all of it is new.
             for path in re.findall(r"\d+<([^>]*)>", call.arguments):
                 if self._is_below(path) and (call.name != "copy_file_range" or path != call.descriptor):
