@@ -86,7 +86,8 @@ let package = Package(
     tests("Filesystem", ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", system, log]),
     tests("FuseSession", ["Basics", "Filesystem", "CFuse", system, log]),
     .testTarget(
-      name: "waysfsTests", dependencies: ["waysfs", "Basics", "ObjectStore", "FuseSession", log, arguments],
+      name: "waysfsTests",
+      dependencies: ["waysfs", "Basics", "ObjectStore", "WritePath", "FuseSession", log, arguments, system],
       swiftSettings: strict),
     .testTarget(
       name: "SandboxTests", dependencies: ["waysfs-sandbox", "HTTPTransport", "WAYSCloud", system],

@@ -84,6 +84,12 @@ final class FileContent: Sendable {
   /// Whether a write failed, so that the file is not whole and will never be uploaded as it is.
   var isBroken: Bool { state.withLock { $0.staged?.failure != nil } }
 
+  /// The version that the bucket has under its name, as far as is known: its own, or the one its upload will replace.
+  var objectVersion: ETag? { state.withLock { $0.objectVersion } }
+
+  /// Whether there may be an object under its name.
+  var mayHaveObject: Bool { state.withLock { $0.objectVersion != nil || $0.mayExist } }
+
   /// Whether a program was told that it will get into the bucket, and it is not there.
   var awaitsUpload: Bool { isDirty && (staged?.isRecorded ?? false) }
 
@@ -106,6 +112,8 @@ final class FileContent: Sendable {
 }
 
 extension FileContent.State {
+  var objectVersion: ETag? { version?.etag ?? replaces }
+
   /// Goes over to somebody else's version, which was seen since, unless something here is unsent: it is the one that is
   /// read from now on, and the handles of before are stale.
   /// - Returns: a staged file to discard.

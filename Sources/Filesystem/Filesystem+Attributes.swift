@@ -74,6 +74,7 @@ extension Filesystem {
         state.timeIsExplicit = true
       }
     }
+    naming.shared { rewriteRecord(of: view.id) }
   }
 
   // MARK: Files and links
@@ -121,14 +122,9 @@ extension Filesystem {
 
   /// The same bytes have another tag, and perhaps another key: whoever has them open goes on there.
   func adopt(_ version: FileVersion, _ view: NodeView, _ key: ObjectKey, from old: ETag) {
-    let staged: StagedFile? = view.content?.withState { state in
-      guard state.version?.etag == old else { return nil }
-      state.version = version
-      return state.staged
-    }
+    let staged = tree.relocated(view.id, view.content, from: old, to: version)
     staged?.relocate(to: key, etag: version.etag)
     for handle in handles.files(of: view.id) { handle.relocate(to: key, from: old, to: version.etag) }
-    tree.relocated(view.id, to: version)
   }
 
   // MARK: Directories

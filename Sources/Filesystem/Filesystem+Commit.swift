@@ -32,20 +32,23 @@ extension Filesystem {
     guard background == nil || version != nil else { return }
     let plan = commitPlan(view, content, path)
     let outcome: UploadOutcome
+    if background == nil { journal?.space.beginFreeing() }
+    defer { if background == nil { endFreeing() } }
     do throws(WriteError) {
       outcome = try upload(
         staged,
         UploadOrder(plan.target, condition: plan.condition, conditions: conditions, version: version, background))
     } catch {
       if case .superseded = error { return }
-      content.withState { $0.mayExist = true }
       if case .store(let cause) = error, cause.code == .preconditionFailed {
         throw keepBoth(inode, content, staged, plan.target, path)
       }
+      // A refused one has made nothing: what has the name is somebody else's.
+      content.withState { $0.mayExist = true }
       throw keep(staged, plan.target, plan.condition, isRecorded: background != nil, error)
     }
     let (stored, posix, unkept) = finish(outcome, plan)
-    content.withState { state in
+    tree.committed(inode, stored, posix: posix, content) { state in
       state.version = stored
       state.replaces = nil
       state.isPlaceholder = false
@@ -56,10 +59,18 @@ extension Filesystem {
       state.attributesPending = false
       state.timeIsExplicit = false
     }
-    tree.committed(inode, stored, posix: posix)
     staged.forgetRecordIfUploaded()
     // A program was told that its attributes are set: that they are not is an error of this close.
     if let unkept { throw log.report("keeping the attributes of a stored file", unkept) }
+  }
+
+  /// Ends the hope of writers for whom the journal is full a moment later: the space becomes free when the program's
+  /// descriptor is gone.
+  func endFreeing() {
+    guard let space = journal?.space else { return }
+    guard space.isTight else { return space.endFreeing() }
+    let moment = 1.0
+    uploads.add(after: moment) { space.endFreeing() }
   }
 
   /// Uploads a file. What looks like somebody else's change may be an earlier upload of the same file, of which nobody
@@ -69,13 +80,24 @@ extension Filesystem {
       return try staged.upload(order)
     } catch {
       guard case .store(let cause) = error, cause.code == .preconditionFailed,
-        let found = try? store.head(order.target.key), staged.mayHaveMade(found.etag)
+        let found = try ownVersion(staged, order.target.key)
       else { throw error }
       if order.version == nil, let outcome = staged.confirmStored(found, under: order.target.key) { return outcome }
-      staged.rebase(on: found.etag)
+      guard staged.rebase(on: found.etag, size: found.size) else { throw error }
       var order = order
       order.condition = .ifMatch(found.etag)
       return try staged.upload(order)
+    }
+  }
+
+  /// What the bucket has under a key, when it is what an earlier upload of this file made; nil for somebody else's.
+  private func ownVersion(_ staged: StagedFile, _ key: ObjectKey) throws(WriteError) -> ObjectMetadata? {
+    guard staged.mayHaveUploads else { return nil }
+    do throws(ObjectStoreError) {
+      return try present(key).flatMap { staged.mayHaveMade($0.etag) ? $0 : nil }
+    } catch {
+      // As long as that cannot be told, it is no conflict.
+      throw .store(error)
     }
   }
 
@@ -88,8 +110,8 @@ extension Filesystem {
 
   /// Where a file goes, what is stored with it, and what must hold for it.
   func commitPlan(_ view: NodeView, _ content: FileContent, _ path: String) -> CommitPlan {
-    let (version, replaces, modified, timeIsExplicit) = content.withState {
-      ($0.version, $0.replaces, $0.modified, $0.timeIsExplicit)
+    let (replaced, modified, timeIsExplicit) = content.withState {
+      ($0.objectVersion, $0.modified, $0.timeIsExplicit)
     }
     var posix = view.posix
     posix.modified = modified ?? posix.modified
@@ -100,7 +122,7 @@ extension Filesystem {
       userMetadata: posix.userMetadata(type: .file, keeping: view.version?.foreign ?? [:]))
     return CommitPlan(
       target: UploadTarget(key: key(path), attributes: attributes),
-      condition: (version?.etag ?? replaces).map { .ifMatch($0) } ?? .ifAbsent, posix: posix,
+      condition: replaced.map { .ifMatch($0) } ?? .ifAbsent, posix: posix,
       timeIsExplicit: timeIsExplicit)
   }
 

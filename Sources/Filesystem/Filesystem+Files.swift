@@ -48,10 +48,10 @@ extension Filesystem {
   public func create(
     _ parent: InodeID, _ name: FileName, permissions: UInt32, _ mode: OpenMode, _ context: CallContext
   ) throws(Errno) -> (entry: EntryReply, open: OpenReply) {
-    let path = try newPath(name, in: parent)
+    _ = try newPath(name, in: parent)
     let (entry, content) =
       mode.exclusive
-      ? try insertExclusively(parent, name, path, permissions: permissions, context)
+      ? try insertExclusively(parent, name, permissions: permissions, context)
       : try insertFile(parent, name, newFile(permissions, context), version: nil)
     guard let inode = entry.inode else { throw .staleNFSFileHandle }
     content.withState { $0.opens += 1 }
@@ -70,9 +70,9 @@ extension Filesystem {
 
   /// A new file whose empty object is made first.
   func insertExclusively(
-    _ parent: InodeID, _ name: FileName, _ path: String, permissions: UInt32, _ context: CallContext
+    _ parent: InodeID, _ name: FileName, permissions: UInt32, _ context: CallContext
   ) throws(Errno) -> (EntryReply, FileContent) {
-    try locks.withClaims([.one(path)]) { () throws(Errno) in
+    try claiming(name, in: parent) { path throws(Errno) in
       if let known = tree.view(name, in: parent), known.isLocal { throw .fileExists }
       // The object is asked for by making it; a directory of that name must be asked for.
       if !tree.knowsAbsent(name, in: parent) { try requireFree(path, name, in: parent, context) }
@@ -136,8 +136,14 @@ extension Filesystem {
     }
   }
 
-  /// Removes the local bytes of a file that nobody needs.
-  func discard(_ staged: StagedFile) { staged.discard() }
+  /// Removes the local bytes of a file that nobody needs. What was closed before a write failed is still needed.
+  func discard(_ staged: StagedFile) {
+    guard staged.failure != nil, staged.isRecorded else { return staged.discard() }
+    staged.setAside()
+    log.error(
+      "the version that was closed before a write failed is kept; the next mount sends it",
+      metadata: ["kept": "\(journal?.directory.string ?? "")"])
+  }
 
   private func openFile(_ id: HandleID) throws(Errno) -> FileHandle {
     guard let handle = handles.file(id) else { throw .badFileDescriptor }

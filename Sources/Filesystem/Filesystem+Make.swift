@@ -12,8 +12,7 @@ extension Filesystem {
   public func makeDirectory(
     _ parent: InodeID, _ name: FileName, mode: UInt32, _ context: CallContext
   ) throws(Errno) -> EntryReply {
-    let path = try newPath(name, in: parent)
-    return try locks.withClaims([.one(path)]) { () throws(Errno) in
+    try claiming(name, in: parent) { path throws(Errno) in
       try requireFree(path, name, in: parent, context)
       let posix = newAttributes(mode: mode, .directory, context)
       do throws(ObjectStoreError) {
@@ -30,9 +29,8 @@ extension Filesystem {
   public func makeLink(
     _ parent: InodeID, _ name: FileName, target: String, _ context: CallContext
   ) throws(Errno) -> EntryReply {
-    let path = try newPath(name, in: parent)
     guard !target.isEmpty, target.utf8.count <= Self.longestTarget else { throw .fileNameTooLong }
-    return try locks.withClaims([.one(path)]) { () throws(Errno) in
+    return try claiming(name, in: parent) { path throws(Errno) in
       try requireFree(path, name, in: parent, context)
       let posix = newAttributes(mode: 0o777, .link, context)
       let body = Array(target.utf8)
@@ -61,8 +59,7 @@ extension Filesystem {
     guard mode & FileType.mask == FileType.file.rawValue || mode & FileType.mask == 0 else {
       throw .notPermitted
     }
-    let path = try newPath(name, in: parent)
-    let (entry, content) = try insertExclusively(parent, name, path, permissions: mode, context)
+    let (entry, content) = try insertExclusively(parent, name, permissions: mode, context)
     // It is not open: nothing of it needs to stay here.
     if let inode = entry.inode { tree.dropContent(inode, content).map(discard) }
     return entry

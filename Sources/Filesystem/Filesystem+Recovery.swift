@@ -11,27 +11,76 @@ extension Filesystem {
   public func takeUpUnsent() {
     guard let journal else { return }
     let left = journal.takeUp(log: log)
-    for intent in left.intents { rollForward(intent) }
+    let done = Set(
+      left.intents.filter { noted in
+        guard !isNotBegun(noted.intent, left.pending) else {
+          journal.end(noted)
+          return false
+        }
+        return rollForward(noted)
+      }.map(\.intent.destination))
     for abandoned in left.abandoned { abort(abandoned) }
-    // What goes to the same key goes in the order in which it was closed.
-    var byKey: [ObjectKey: [PendingFile]] = [:]
-    for file in left.pending { byKey[file.record.target.key, default: []].append(file) }
+    for scratch in left.scratch { remove(scratch) }
+    var byKey: [ObjectKey: [Left]] = [:]
+    for file in left.pending {
+      byKey[file.record.target.key, default: []].append(
+        Left(file: file, staged: StagedFile(resuming: file, context: staging)))
+    }
     let pool = WorkerPool(name: "waysfs-unsent", limit: configuration.parallelUploads)
     defer { pool.shutdown() }
-    let _: [Result<Void, Never>] = fanOut(over: Array(byKey.values), limit: byKey.count) { files, done in
+    let _: [Result<Void, Never>] = fanOut(over: Array(byKey), limit: byKey.count) { group, finished in
       pool.submit {
-        self.sendInOrder(files[...], failures: 0)
-        done(.success(()))
+        self.sendInOrder(self.wanted(group.value, isReplaced: done.contains(group.key)), failures: 0)
+        finished(.success(()))
       }
     }
   }
 
-  /// Sends files of one key; after one that cannot be sent, it and those behind it wait.
-  private func sendInOrder(_ files: ArraySlice<PendingFile>, failures: Int) {
+  /// Whether a file that waits was to get another name, and still has its old one in the journal: the object of the old
+  /// name is what its upload replaces.
+  private func isNotBegun(_ intent: RenameIntent, _ pending: [PendingFile]) -> Bool {
+    guard !intent.isDirectory, intent.phase == .deleting(nil), let etag = intent.sourceETag else { return false }
+    return pending.contains { file in
+      file.record.target.key == intent.source
+        && (file.record.condition == .ifMatch(etag) || file.expected.contains(etag))
+    }
+  }
+
+  /// Of the files of one key, in the order in which they were closed, those that are to be sent.
+  private func wanted(_ files: [Left], isReplaced: Bool) -> ArraySlice<Left> {
+    guard let last = files.last else { return [] }
+    return files.filter { left in
+      guard left.file.record.state == .replaced else { return true }
+      // The later one, made from the same version, took the name of the earlier.
+      let isSuperseded = left.staged !== last.staged && left.file.record.condition == last.file.record.condition
+      guard isSuperseded || isReplaced else { return true }
+      left.drop()
+      return false
+    }[...]
+  }
+
+  /// A file of an earlier mount.
+  private struct Left: Sendable {
+    var file: PendingFile
+    var staged: StagedFile
+
+    /// Nobody needs it any more.
+    func drop() {
+      staged.forgetRecord()
+      staged.discard()
+    }
+  }
+
+  /// What became of a file of an earlier mount.
+  private enum Sending { case done, failed, hopeless }
+
+  /// Sends files of one key; after one that cannot be sent now, it and those behind it wait.
+  private func sendInOrder(_ files: ArraySlice<Left>, failures: Int) {
     var rest = files
-    while let file = rest.first {
-      guard send(file) else {
-        uploads.add(after: Self.delay(afterFailures: failures + 4)) { [self, rest] in
+    while let left = rest.first {
+      guard send(left) != .failed else {
+        let firstDelay = 4
+        uploads.add(after: Self.delay(afterFailures: failures + firstDelay)) { [self, rest] in
           sendInOrder(rest, failures: failures + 1)
         }
         return
@@ -40,26 +89,46 @@ extension Filesystem {
     }
   }
 
-  /// - Returns: false when it is to be tried again.
-  private func send(_ file: PendingFile) -> Bool {
-    let target = file.record.target
-    let staged = StagedFile(resuming: file, context: staging)
-    let path = String(target.key.string.dropFirst(configuration.prefix.count))
+  private func send(_ left: Left) -> Sending {
+    let target = left.file.record.target
     do throws(WriteError) {
-      try locks.withClaims([.one(path)]) { () throws(WriteError) in
-        try sendOrKeepBoth(staged, file)
-        if file.upload != nil { try keepAttributes(target) }
+      try locks.withClaims([.one(path(target.key))]) { () throws(WriteError) in
+        if left.file.record.state == .removed { return try endRemoval(left) }
+        // It may have been sent already, and only its attributes not.
+        if left.staged.isDirty { try sendOrKeepBoth(left.staged, left.file) }
+        if left.file.upload != nil, let stored = left.staged.base { try keepAttributes(target, of: stored) }
       }
-      staged.forgetRecord()
-      staged.discard()
+      left.drop()
       log.notice(
-        "a file that an earlier mount could not send is in the bucket now", metadata: ["key": "\(target.key)"])
-      return true
+        left.file.record.state == .removed
+          ? "a removal that an earlier mount had begun is done"
+          : "a file that an earlier mount could not send is in the bucket now", metadata: ["key": "\(target.key)"])
+      return .done
     } catch {
       log.error(
         "a file of an earlier mount still cannot be sent; it is kept",
-        metadata: ["key": "\(target.key)", "kept": "\(file.entry.path)", "cause": "\(error)"])
-      return false
+        metadata: ["key": "\(target.key)", "kept": "\(left.file.entry.path)", "cause": "\(error)"])
+      // The version it changes is gone: waiting does not bring it back, and what comes behind must not wait.
+      if case .store(let cause) = error, [.preconditionFailed, .notFound].contains(cause.code) { return .hopeless }
+      return .failed
+    }
+  }
+
+  /// The path below the mount's root of a key, without a slash at its end.
+  func path(_ key: ObjectKey) -> String {
+    let bytes = key.string.utf8.dropFirst(configuration.prefix.utf8.count)
+    return String(bytes.last == UInt8(ascii: "/") ? bytes.dropLast() : bytes) ?? ""
+  }
+
+  /// A program wanted the file gone: its object, if it is one of its own versions, goes too.
+  private func endRemoval(_ left: Left) throws(WriteError) {
+    let record = left.file.record
+    do throws(ObjectStoreError) {
+      guard let found = try present(record.target.key) else { return }
+      guard record.condition == .ifMatch(found.etag) || left.staged.mayHaveMade(found.etag) else { return }
+      try store.delete(record.target.key, nil)
+    } catch {
+      throw .store(error)
     }
   }
 
@@ -84,13 +153,16 @@ extension Filesystem {
   }
 
   /// The parts of a resumed upload left before the file was closed, with the attributes of that time.
-  private func keepAttributes(_ target: UploadTarget) throws(WriteError) {
+  private func keepAttributes(_ target: UploadTarget, of stored: StagingBase) throws(WriteError) {
     do throws(ObjectStoreError) {
-      let found = try store.head(target.key)
-      guard found.userMetadata != target.attributes.userMetadata else { return }
+      guard let found = try present(stored.key), found.etag == stored.etag,
+        found.userMetadata != target.attributes.userMetadata
+      else { return }
       _ = try ServerSideCopy.copy(
-        from: target.key, to: target.key, size: found.size, etag: found.etag, attributes: target.attributes, in: store)
+        from: stored.key, to: stored.key, size: found.size, etag: found.etag, attributes: target.attributes, in: store)
     } catch {
+      // Somebody else's version has no place for ours.
+      guard error.code != .preconditionFailed else { return }
       throw .store(error)
     }
   }
@@ -103,6 +175,16 @@ extension Filesystem {
       log.warning(
         "parts of an upload that was given up are still in the bucket; the next mount tries again",
         metadata: ["key": "\(abandoned.upload.key)", "cause": "\(error)"])
+    }
+  }
+
+  /// What a mount tried the server with has at most one byte; anything else under that key is somebody's.
+  private func remove(_ scratch: ScratchObject) {
+    do throws(ObjectStoreError) {
+      if let found = try present(scratch.key), found.size <= 1 { try store.delete(scratch.key) }
+      scratch.done()
+    } catch {
+      log.debug("a scratch object is left to the next mount", metadata: ["cause": "\(error)"])
     }
   }
 }

@@ -8,14 +8,13 @@ import WritePath
 extension Filesystem {
   /// unlink(2). Who has the file open can go on reading: what of it is not on this machine is fetched first.
   public func unlink(_ parent: InodeID, _ name: FileName, _ context: CallContext) throws(Errno) {
-    let path = try newPath(name, in: parent)
     tree.view(name, in: parent)?.content?.cancelBackgroundUpload()
-    try locks.withClaims([.one(path)]) { () throws(Errno) in
+    try claiming(name, in: parent) { path throws(Errno) in
       let view = try found(name, in: parent, context)
       guard view.type != .directory else { throw .isDirectory }
-      try leaving(view, path, context) { () throws(Errno) in
+      try leaving(view, path, as: .removed, context) { () throws(Errno) in
         do throws(ObjectStoreError) {
-          if view.version != nil || view.content?.withState({ $0.version != nil || $0.mayExist }) ?? false {
+          if view.version != nil || view.content?.mayHaveObject ?? false {
             try keepDirectory(parent, context.cancellation)
             try store.delete(key(path), context.cancellation)
           }
@@ -34,8 +33,7 @@ extension Filesystem {
 
   /// rmdir(2).
   public func removeDirectory(_ parent: InodeID, _ name: FileName, _ context: CallContext) throws(Errno) {
-    let path = try newPath(name, in: parent)
-    try locks.withClaims([.tree(path)]) { () throws(Errno) in
+    try claiming(name, in: parent, withAllBelow: true) { path throws(Errno) in
       let view = try found(name, in: parent, context)
       guard view.type == .directory else { throw .notDirectory }
       guard try isEmpty(view, path, context.cancellation) else { throw .directoryNotEmpty }
@@ -86,15 +84,29 @@ extension Filesystem {
   /// Takes the object of a file away with `remove`: who has it open keeps its bytes, and nobody opens it meanwhile, since
   /// nothing would be left to read.
   func leaving(
-    _ view: NodeView, _ path: String, _ context: CallContext, _ remove: () throws(Errno) -> Void
+    _ view: NodeView, _ path: String, as kind: JournalRecord.State, _ context: CallContext,
+    _ remove: () throws(Errno) -> Void
   ) throws(Errno) {
     _ = tree.update(view.id) { $0.isLeaving = true }
     do throws(Errno) {
       try preserve(view, path, context)
+      // Should this process die in the middle, the next mount must not take the file for somebody else's, or bring it
+      // back.
+      try mark(view, kind)
       try remove()
     } catch {
+      try? mark(view, .closed)
       _ = tree.update(view.id) { $0.isLeaving = false }
       throw error
+    }
+  }
+
+  private func mark(_ view: NodeView, _ kind: JournalRecord.State) throws(Errno) {
+    guard let staged = tree.view(view.id)?.content?.staged else { return }
+    do throws(WriteError) {
+      try staged.markRecord(kind)
+    } catch {
+      throw log.report("noting a removal", key: nil, error)
     }
   }
 

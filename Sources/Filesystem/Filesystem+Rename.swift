@@ -21,10 +21,18 @@ extension Filesystem {
     _ parent: InodeID, _ name: FileName, to newParent: InodeID, _ newName: FileName, _ mode: RenameMode,
     _ context: CallContext
   ) throws(Errno) {
-    let move = Move(
-      name: name, parent: parent, newName: newName, newParent: newParent, source: try newPath(name, in: parent),
-      destination: try newPath(newName, in: newParent))
-    guard !move.source.utf8.elementsEqual(move.destination.utf8) else { return }
+    while true {
+      let move = Move(
+        name: name, parent: parent, newName: newName, newParent: newParent, source: try newPath(name, in: parent),
+        destination: try newPath(newName, in: newParent))
+      if try rename(move, mode, context) { return }
+    }
+  }
+
+  /// - Returns: false when a directory above was renamed while this waited for its turn.
+  private func rename(_ move: Move, _ mode: RenameMode, _ context: CallContext) throws(Errno) -> Bool {
+    let (name, parent, newName, newParent) = (move.name, move.parent, move.newName, move.newParent)
+    guard !move.source.utf8.elementsEqual(move.destination.utf8) else { return true }
     let isDirectory = try found(name, in: parent, context).type == .directory
     let claims: [KeyClaim] =
       isDirectory
@@ -34,7 +42,10 @@ extension Filesystem {
     }
     // The upload of what is about to be replaced is of no use.
     if !isDirectory { tree.view(newName, in: newParent)?.content?.cancelBackgroundUpload() }
-    try locks.withClaims(claims) { () throws(Errno) in
+    return try locks.withClaims(claims) { () throws(Errno) in
+      guard try newPath(name, in: parent).utf8.elementsEqual(move.source.utf8),
+        try newPath(newName, in: newParent).utf8.elementsEqual(move.destination.utf8)
+      else { return false }
       let view = try found(name, in: parent, context)
       guard (view.type == .directory) == isDirectory else { throw .resourceBusy }
       let replaced = try target(of: move, mode, isDirectory, context)
@@ -43,7 +54,7 @@ extension Filesystem {
           try renameDirectory(view, move, context)
           settle(view, move, replaced)
         } else if let replaced {
-          try leaving(replaced, move.destination, context) { () throws(Errno) in
+          try leaving(replaced, move.destination, as: .replaced, context) { () throws(Errno) in
             try renameFile(view, replacing: replaced, move, context)
           }
         } else {
@@ -54,22 +65,25 @@ extension Filesystem {
         tree.distrust(move.newName, in: move.newParent)
         throw error
       }
+      return true
     }
   }
 
   /// The bucket has the new names: so does this machine from now on, and its journal.
-  private func settle(_ view: NodeView, _ move: Move, _ replaced: NodeView?) {
+  /// - Parameter change: what else changes in that moment.
+  private func settle(_ view: NodeView, _ move: Move, _ replaced: NodeView?, _ change: () -> Void = {}) {
     let orphaned = naming.exclusive {
-      let orphaned = replaced.flatMap { orphan($0) }
+      change()
       tree.move(move.name, from: move.parent, to: move.newName, in: move.newParent)
       for file in [view] + (view.type == .directory ? tree.descendants(of: view.id) : []) { rewriteRecord(of: file.id) }
-      return orphaned
+      // The record of what was replaced goes last: there is none without one that takes its place.
+      return replaced.flatMap { orphan($0) }
     }
     if let replaced, let orphaned { abandon(orphaned, of: replaced) }
   }
 
-  /// Lets the journal know the name that a file has now.
-  private func rewriteRecord(of inode: InodeID) {
+  /// Lets the journal know the name and the attributes that a file has now.
+  func rewriteRecord(of inode: InodeID) {
     guard let view = tree.view(inode), let path = view.path, let content = view.content, let staged = content.staged
     else { return }
     staged.renamed(to: key(path))
@@ -79,7 +93,9 @@ extension Filesystem {
       try staged.record(for: plan.target, condition: plan.condition, as: .closed, durable: false)
     } catch {
       // The record of before has the bytes, if not the name.
-      log.error("the journal does not know a new name", metadata: ["key": "\(key(path))", "cause": "\(error)"])
+      log.error(
+        "the journal does not know a new name or new attributes",
+        metadata: ["key": "\(key(path))", "cause": "\(error)"])
     }
   }
 
@@ -115,7 +131,7 @@ extension Filesystem {
       try commitClaimed(view.id, content, to: move.source)
     }
     guard let version = tree.view(view.id)?.version ?? view.version else { throw .noSuchFileOrDirectory }
-    let there = replaced.flatMap { $0.content?.version ?? $0.version }?.etag
+    let there = replaced.flatMap { $0.content?.objectVersion ?? $0.version?.etag }
     var intent = RenameIntent(
       source: key(move.source), destination: key(move.destination), isDirectory: false, sourceETag: version.etag,
       sourceSize: version.size, replaced: there.map { .version($0) } ?? .absent)
@@ -152,22 +168,52 @@ extension Filesystem {
   private func renameHere(
     _ view: NodeView, _ content: FileContent, replacing replaced: NodeView?, _ move: Move, _ context: CallContext
   ) throws(Errno) {
-    let hasObject = content.withState { state in
-      let hasObject = state.version != nil || state.mayExist
-      state.version = nil
-      state.isPlaceholder = false
-      state.replaces = replaced.flatMap { $0.content?.version ?? $0.version }?.etag
-      return hasObject
+    // Asked for before anything changes: without an answer nothing has happened.
+    let source: ETag?
+    do throws(ObjectStoreError) {
+      source = try ownObject(content, key(move.source))
+    } catch {
+      throw log.report("rename", error)
     }
-    _ = tree.update(view.id) { $0.version = nil }
-    settle(view, move, replaced)
-    guard hasObject else { return }
+    let noted = try source.flatMap { etag throws(Errno) in
+      try note(
+        RenameIntent(
+          source: key(move.source), destination: key(move.destination), isDirectory: false, sourceETag: etag,
+          phase: .deleting(nil)))
+    }
+    defer { noted.map { journal?.end($0) } }
+    settle(view, move, replaced) {
+      let (there, mayExist): (ETag?, Bool) =
+        replaced.map { replaced in
+          let state = replaced.content?.withState { ($0.objectVersion, $0.mayExist) }
+          return (state?.0 ?? replaced.version?.etag, state?.1 ?? false)
+        } ?? (nil, false)
+      // An upload of the replaced file that nobody heard of is no stranger's.
+      if let old = replaced?.content?.staged { content.staged?.inheritExpected(from: old) }
+      content.withState { state in
+        state.version = nil
+        state.isPlaceholder = false
+        state.replaces = there
+        state.mayExist = mayExist
+      }
+      _ = tree.update(view.id) { $0.version = nil }
+    }
+    guard source != nil else { return }
     do throws(ObjectStoreError) {
       try keepDirectory(move.parent, context.cancellation)
       try store.delete(key(move.source), nil)
     } catch {
       throw log.report("rename: both names stay", error)
     }
+  }
+
+  /// The object that this mount has under the name of a file; nil when there is none, or it is somebody else's.
+  private func ownObject(_ content: FileContent, _ key: ObjectKey) throws(ObjectStoreError) -> ETag? {
+    let (known, mayExist, staged) = content.withState { ($0.objectVersion, $0.mayExist, $0.staged) }
+    guard known == nil, mayExist, let staged else { return known }
+    // An upload failed, and may have been applied all the same.
+    guard let found = try present(key)?.etag, staged.mayHaveMade(found) else { return nil }
+    return found
   }
 
   // MARK: Intents
@@ -195,10 +241,12 @@ extension Filesystem {
   // MARK: A directory
 
   private func renameDirectory(_ view: NodeView, _ move: Move, _ context: CallContext) throws(Errno) {
-    for file in tree.descendants(of: view.id) {
-      guard let content = file.content, content.isDirty, let path = file.path else { continue }
+    let dirty = tree.descendants(of: view.id).filter { $0.content?.isDirty ?? false }
+    let failed = forEach(dirty) { [self] file throws(Errno) in
+      guard let content = file.content, let path = file.path else { return }
       try commitClaimed(file.id, content, to: path)
     }
+    if let first = failed.first { throw first.error }
     var intent = RenameIntent(
       source: markerKey(move.source), destination: markerKey(move.destination), isDirectory: true)
     let noted = try note(intent)

@@ -5,10 +5,17 @@ import WritePath
 
 /// Renames that a daemon was in the middle of when it died: they are ended, as far as nobody has touched the names since.
 extension Filesystem {
-  func rollForward(_ noted: JournalIntent) {
+  /// - Returns: whether everything has its new name.
+  func rollForward(_ noted: JournalIntent) -> Bool {
     let intent = noted.intent
     do throws(ObjectStoreError) {
-      let isDone = intent.isDirectory ? try rollForwardDirectory(intent) : try rollForwardFile(intent)
+      let claims: [KeyClaim] =
+        intent.isDirectory
+        ? [.tree(path(intent.source)), .tree(path(intent.destination))]
+        : [.one(path(intent.source)), .one(path(intent.destination))]
+      let isDone = try locks.withClaims(claims) { () throws(ObjectStoreError) in
+        intent.isDirectory ? try rollForwardDirectory(intent) : try rollForwardFile(intent)
+      }
       journal?.end(noted)
       let metadata: Logger.Metadata = ["from": "\(intent.source)", "to": "\(intent.destination)"]
       if isDone {
@@ -18,14 +25,16 @@ extension Filesystem {
           "a rename that an earlier mount had begun is left as it is: somebody changed the files since",
           metadata: metadata)
       }
+      return isDone
     } catch {
       log.error(
         "a rename that an earlier mount had begun cannot be ended now; the next mount tries again",
         metadata: ["from": "\(intent.source)", "to": "\(intent.destination)", "cause": "\(error)"])
+      return false
     }
   }
 
-  private func present(_ key: ObjectKey) throws(ObjectStoreError) -> ObjectMetadata? {
+  func present(_ key: ObjectKey) throws(ObjectStoreError) -> ObjectMetadata? {
     do throws(ObjectStoreError) {
       return try store.head(key)
     } catch {
@@ -36,8 +45,14 @@ extension Filesystem {
 
   /// - Returns: false when it cannot be told any more what the program wanted.
   private func rollForwardFile(_ intent: RenameIntent) throws(ObjectStoreError) -> Bool {
-    guard let source = try present(intent.source) else { return true }
+    // Gone before it was copied: somebody else removed it.
+    guard let source = try present(intent.source) else { return intent.phase != .copying }
     guard source.etag == intent.sourceETag else { return false }
+    // Only an empty object that held the name.
+    if intent.phase == .deleting(nil) {
+      try store.delete(intent.source)
+      return true
+    }
     let destination = try present(intent.destination)
     if !intent.isCopied(source, destination) {
       guard intent.mayReplace(destination) else { return false }

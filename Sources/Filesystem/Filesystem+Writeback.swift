@@ -22,7 +22,12 @@ extension Filesystem {
         try staged.record(for: plan.target, condition: plan.condition, as: kind, durable: isDurable)
       }
     } catch {
-      if case .incomplete = error { throw log.report("close", key: tree.view(inode)?.path.map(key), error) }
+      if case .incomplete = error {
+        // Its bytes go with the descriptor.
+        journal?.space.beginFreeing()
+        endFreeing()
+        throw log.report("close", key: tree.view(inode)?.path.map(key), error)
+      }
       log.warning("the journal cannot take a file; it is uploaded at once", metadata: ["cause": "\(error)"])
       return try commit(inode, content)
     }
@@ -99,27 +104,31 @@ extension Filesystem {
     }
   }
 
-  /// Brings everything below a directory that was closed or synced into the bucket, several files at once.
-  /// - Returns: the errors, with the inodes they are about.
+  /// Brings files into the bucket, several at once.
+  /// - Returns: the errors, with the files they are about.
   func uploadAll(_ files: [NodeView]) -> [(file: NodeView, error: Errno)] {
-    // Threads of its own: an upload waits for its parts, which run on the workers.
-    let pool = WorkerPool(name: "waysfs-flush", limit: configuration.parallelUploads)
-    defer { pool.shutdown() }
-    let results: [Result<Errno?, Never>] = fanOut(over: files, limit: files.count) { view, done in
-      pool.submit { done(.success(self.uploadNow(view))) }
-    }
-    return zip(files, results).compactMap { file, result in result.get().map { (file, $0) } }
-  }
-
-  private func uploadNow(_ view: NodeView) -> Errno? {
-    guard let content = view.content else { return nil }
-    do throws(Errno) {
+    forEach(files) { [self] view throws(Errno) in
+      guard let content = view.content else { return }
       try commit(view.id, content)
       // Nobody has it open perhaps.
       tree.dropContent(view.id, content).map(discard)
-      return nil
-    } catch {
-      return error
+    }
+  }
+
+  /// Does something that takes an upload for several files at once.
+  func forEach(
+    _ files: [NodeView], _ body: @escaping @Sendable (NodeView) throws(Errno) -> Void
+  ) -> [(file: NodeView, error: Errno)] {
+    guard !files.isEmpty else { return [] }
+    // Threads of its own: an upload waits for its parts, which run on the workers.
+    let pool = WorkerPool(name: "waysfs-flush", limit: configuration.parallelUploads)
+    defer { pool.shutdown() }
+    let results: [Result<Void, Errno>] = fanOut(over: files, limit: files.count) { view, done in
+      pool.submit { done(Result { () throws(Errno) in try body(view) }) }
+    }
+    return zip(files, results).compactMap { file, result in
+      guard case .failure(let error) = result else { return nil }
+      return (file, error)
     }
   }
 }

@@ -100,6 +100,20 @@ public final class Filesystem: FileOperations {
     return path
   }
 
+  /// Claims a name for a change, under the path it has by then: a directory above it may be renamed while this waits.
+  func claiming<Value>(
+    _ name: FileName, in parent: InodeID, withAllBelow: Bool = false, _ body: (String) throws(Errno) -> Value
+  ) throws(Errno) -> Value {
+    while true {
+      let path = try newPath(name, in: parent)
+      let done: Value? = try locks.withClaims([withAllBelow ? .tree(path) : .one(path)]) { () throws(Errno) -> Value? in
+        guard try newPath(name, in: parent).utf8.elementsEqual(path.utf8) else { return nil }
+        return try body(path)
+      }
+      if let done { return done }
+    }
+  }
+
   func requireWritable() throws(Errno) {
     guard !configuration.readOnly, journal != nil else { throw .readOnlyFileSystem }
   }

@@ -67,10 +67,15 @@ extension Tree {
     }
   }
 
-  /// The bucket has a new version of a file.
-  func committed(_ id: InodeID, _ version: FileVersion, posix: PosixAttributes) {
+  /// The bucket has a new version of a file. An open in the same moment sees it in the content and in the tree, or in
+  /// neither.
+  func committed(
+    _ id: InodeID, _ version: FileVersion, posix: PosixAttributes, _ content: FileContent? = nil,
+    _ update: @Sendable (inout FileContent.State) -> Void = { _ in }
+  ) {
     let now = now
     withState { state in
+      content?.withState { update(&$0) }
       guard let node = state.nodes[id] else { return }
       // The pages the kernel has are of what was just written.
       if node.kernelVersion == node.version?.etag { node.kernelVersion = version.etag }
@@ -236,13 +241,22 @@ extension Tree {
   }
 
   /// A copy made by the server: the same bytes under another version, and perhaps another key.
-  func relocated(_ id: InodeID, to version: FileVersion) {
+  /// - Returns: the staged file that stands on the version of before.
+  func relocated(
+    _ id: InodeID, _ content: FileContent?, from old: ETag, to version: FileVersion
+  ) -> StagedFile? {
     withState { state in
-      guard let node = state.nodes[id] else { return }
+      let staged: StagedFile? = content?.withState { state in
+        guard state.version?.etag == old else { return nil }
+        state.version = version
+        return state.staged
+      }
+      guard let node = state.nodes[id] else { return staged }
       if node.kernelVersion == node.version?.etag { node.kernelVersion = version.etag }
       if node.shownVersion == node.version?.etag { node.shownVersion = version.etag }
       if let target = node.target { node.target = (target.text, version.etag) }
       node.version = version
+      return staged
     }
   }
 }

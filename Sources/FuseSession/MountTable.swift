@@ -41,6 +41,20 @@ public struct MountTable: Sendable {
     entries.last { $0.mountpoint == path }
   }
 
+  /// The mount that a file is on.
+  /// - Parameters:
+  ///   - path: of the file, absolute and without symbolic links.
+  ///   - device: its `st_dev` (stat(2)).
+  public func entry(holding path: String, device: UInt64) -> MountTableEntry? {
+    // The layout of dev_t, makedev(3).
+    let major = (device >> 8) & 0xFFF | (device >> 32) & ~0xFFF
+    let minor = device & 0xFF | (device >> 12) & ~0xFF
+    return entries.last { entry in
+      let directory = entry.mountpoint == "/" ? "/" : "\(entry.mountpoint)/"
+      return entry.device == "\(major):\(minor)" && "\(path)/".utf8.starts(with: directory.utf8)
+    }
+  }
+
   private static func parse(_ line: Substring) -> MountTableEntry? {
     let fields = line.split(separator: " ")
     guard fields.count >= 10, let mountID = UInt64(fields[0]),

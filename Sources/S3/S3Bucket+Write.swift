@@ -31,7 +31,8 @@ extension S3Bucket {
     Exchange.run(core, operation, cancellation) { [self] result, mayBeApplied in
       guard case .failure(let error) = result else { return completion(result) }
       let final = error.asFailedCondition(request.condition)
-      let isOwn = mayBeApplied && final.code == .preconditionFailed
+      // With a wrong tag too: the next attempt was made to replace a version that may never have been.
+      let isOwn = (mayBeApplied || body.mismatch != nil) && final.code == .preconditionFailed
       let isUnproven = body.mismatch != nil && final.code == .corruptResponse
       guard isOwn || isUnproven else { return completion(.failure(final)) }
       readBack(request, body, final, cancellation, completion)
@@ -49,7 +50,8 @@ extension S3Bucket {
       guard !body.sum.isEmpty, case .success(let found) = result, found.size == request.body.length,
         found.canHave(request.attributes)
       else { return completion(.failure(error)) }
-      if body.mismatch == nil, found.etag.isOf(sum: body.sum) == true {
+      let isRefused = error.code == .preconditionFailed
+      if isRefused || body.mismatch == nil, found.etag.isOf(sum: body.sum) == true {
         return completion(.success(PutResult(etag: found.etag, versionID: found.versionID)))
       }
       let sink = SummingSink()

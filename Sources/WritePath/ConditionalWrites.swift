@@ -15,6 +15,7 @@ public final class ConditionalWrites: Sendable {
   private enum Support { case unknown, enforced, ignored }
 
   private let store: any ObjectStore
+  private let journal: Journal?
   private let scratchPrefix: String
   private let random: @Sendable () -> UInt64
   private let log: Logger
@@ -23,12 +24,15 @@ public final class ConditionalWrites: Sendable {
 
   /// Prepares to probe; sends nothing yet.
   /// - Parameters:
+  ///   - journal: where the scratch key is noted, so that the next mount can remove it if this one dies in the middle.
   ///   - scratchPrefix: what the scratch key starts with: the mount's own prefix.
   ///   - random: makes the scratch key one that nobody uses.
   public init(
-    store: any ObjectStore, scratchPrefix: String, random: @escaping @Sendable () -> UInt64, log: Logger
+    store: any ObjectStore, journal: Journal?, scratchPrefix: String, random: @escaping @Sendable () -> UInt64,
+    log: Logger
   ) {
     self.store = store
+    self.journal = journal
     self.scratchPrefix = scratchPrefix
     self.random = random
     self.log = log
@@ -95,21 +99,34 @@ public final class ConditionalWrites: Sendable {
     let attempts = 4
     for _ in 0..<attempts {
       let key = ObjectKey("\(scratchPrefix).waysfs-probe-\(String(random(), radix: 16))")
+      let noted = journal?.note(scratch: key)
       do throws(ObjectStoreError) {
         try store.put(PutRequest(key, body: .bytes([]), condition: .ifAbsent), cancellation)
       } catch {
         // Somebody's object has that name. It is not ours to write to, let alone to delete.
-        if error.code == .preconditionFailed { continue }
+        if error.code == .preconditionFailed {
+          noted?.done()
+          continue
+        }
         // The answer may be what was lost, and the object be there.
-        try? store.delete(key, nil)
+        remove(key, noted)
         if error.code == .unsupported || error.code == .invalidRequest { return false }
         throw Self.probeFailure(error)
       }
-      defer { try? store.delete(key, nil) }
+      defer { remove(key, noted) }
       guard try isRefused(key, .ifAbsent, cancellation) else { return false }
       return try isRefused(key, .ifMatch(wrongVersion), cancellation)
     }
     throw ObjectStoreError(.serverError, "no scratch key is free for the probe", bucket: store.bucket)
+  }
+
+  private func remove(_ key: ObjectKey, _ noted: ScratchObject?) {
+    do throws(ObjectStoreError) {
+      try store.delete(key, nil)
+      noted?.done()
+    } catch {
+      log.debug("a scratch object is left to the next mount", metadata: ["key": "\(key)", "cause": "\(error)"])
+    }
   }
 
   /// A probe that fails says nothing about the key that is to be written: none of it may look like a conflict there.

@@ -27,6 +27,8 @@ public struct LeftOver: Sendable {
   public internal(set) var intents: [JournalIntent] = []
   /// Multipart uploads to abort.
   public internal(set) var abandoned: [AbandonedUpload] = []
+  /// Objects to remove.
+  public internal(set) var scratch: [ScratchObject] = []
   /// How many files were open and never closed; they are in `recovered` now.
   public internal(set) var recoveredCount = 0
   /// How many files could not be read; they are in `quarantine` now.
@@ -148,14 +150,13 @@ struct JournalSearch {
       else { return .damaged }
       let path = area.files.appending(record.data)
       let copy = FilePath(path.string + ".copy")
-      if !JournalDisk.exists(path), JournalDisk.exists(copy) {
-        // It is no mere copy any more: the entry's live bytes from now on.
-        try area.disk.rename(copy, to: path)
-      }
-      var data = JournalData(path: path, file: try JournalDisk.open(path, O_RDWR))
+      let isCopy = !JournalDisk.exists(path) && JournalDisk.exists(copy)
+      var data = JournalData(path: path, file: try JournalDisk.open(isCopy ? copy : path, O_RDWR))
       let (length, allocated) = try JournalDisk.status(data.file)
       // Shorter than what the record says is here, it would be sent with zeros at its end.
       guard length >= record.present.ranges.last?.upperBound.asInt ?? 0 else { return .damaged }
+      // It is no mere copy any more: the entry's live bytes from now on.
+      if isCopy { try area.disk.rename(copy, to: path) }
       data.reserved = allocated
       return .record(record, data)
     } catch {
@@ -244,6 +245,8 @@ struct JournalSearch {
     let path = area.files.appending(name)
     if let upload = group.notes.upload {
       found.abandoned.append(AbandonedUpload(upload: upload, area: area, notes: path))
+    } else if let key = group.notes.scratch {
+      found.scratch.append(ScratchObject(key: key, area: area, notes: path))
     } else if hadData || group.notes.damagedLines == 0 {
       try? area.disk.remove(path)
     } else {

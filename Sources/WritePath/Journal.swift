@@ -93,6 +93,11 @@ public final class Journal: Sendable {
   /// Notes a multipart upload that could not be aborted now: the next mount does.
   public func noteAbandoned(_ upload: MultipartUpload) { _ = own.note(abandoned: upload) }
 
+  /// Notes an object that is about to be made to try the server with: the next mount removes it if this one cannot.
+  public func note(scratch key: ObjectKey) -> ScratchObject? {
+    own.note(.scratch(key)).map { ScratchObject(key: key, area: own, notes: $0) }
+  }
+
   /// The data that was left in `recovered`, for a message.
   public func recoveredFiles() -> [FilePath] {
     ([own] + others.withLock { $0 }).flatMap { area in
@@ -151,17 +156,33 @@ public struct AbandonedUpload: Sendable {
   public func done() { try? area.disk.remove(notes) }
 }
 
+/// An object that a mount made to try the server with.
+public struct ScratchObject: Sendable {
+  /// Its key.
+  public let key: ObjectKey
+  let area: JournalArea
+  let notes: FilePath
+
+  /// To be called when it is not there any more.
+  public func done() { try? area.disk.remove(notes) }
+}
+
 extension JournalArea {
   /// A notes file without data, which stands for an upload to abort; nil when it cannot be written.
   func note(abandoned upload: MultipartUpload) -> AbandonedUpload? {
+    note(.upload(upload)).map { AbandonedUpload(upload: upload, area: self, notes: $0) }
+  }
+
+  /// A notes file without data; nil when it cannot be written.
+  fileprivate func note(_ note: JournalNote) -> FilePath? {
     let path = files.appending("\(makeNumber())\(JournalName.notes)")
-    guard let line = JournalNotes.line(.upload(upload), upload: nil) else { return nil }
+    guard let line = JournalNotes.line(note, upload: nil) else { return nil }
     do throws(Errno) {
       try disk.append(Array(line.utf8), to: path)
+      return path
     } catch {
       return nil
     }
-    return AbandonedUpload(upload: upload, area: self, notes: path)
   }
 }
 

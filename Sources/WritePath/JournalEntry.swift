@@ -78,6 +78,11 @@ public final class JournalEntry: Sendable {
   /// Adds a hint for the next mount. Best effort: losing it costs repeated work.
   public func note(_ note: JournalNote) { notes.note(note) }
 
+  /// Notes that an upload was completed or aborted, unless another was begun since.
+  public func note(ended upload: MultipartUpload) {
+    if notes.upload == upload { notes.note(.uploadEnded) }
+  }
+
   /// Leaves an upload that could not be aborted to the next mount.
   public func leave(_ upload: MultipartUpload) { _ = area.note(abandoned: upload) }
 
@@ -153,6 +158,23 @@ public final class JournalEntry: Sendable {
       removeStale()
     }
   }
+
+  /// Gives the record, if there is one, another state. It keeps its bytes and its place in the order.
+  public func mark(_ kind: JournalRecord.State) throws(Errno) {
+    try gate.exclusive { () throws(Errno) in
+      guard var record = state.withLock({ $0.record }), record.state != kind else { return }
+      record.state = kind
+      try area.disk.replace(recordPath, with: record.encoded, durable: record.isDurable)
+      state.withLock { state in
+        state.record = record
+        state.isSettled = !record.isDurable && state.isSettled
+      }
+      try settle()
+    }
+  }
+
+  /// Whether the live bytes must not be changed before `freeze` or `startAfresh`, record or not.
+  public var mustFreeze: Bool { state.withLock { $0.needsFreezing } }
 
   private func syncLive(_ live: JournalData) throws(Errno) {
     do throws(Errno) {
@@ -245,13 +267,12 @@ public final class JournalEntry: Sendable {
 
   // MARK: The end
 
-  /// Forgets what was recorded: the bytes are in the bucket, or nobody wants them. The live data stays; the upload that
-  /// was noted counts as ended.
+  /// Forgets what was recorded: the bytes are in the bucket, or nobody wants them. The live data stays, and so does
+  /// an upload that was noted: it may be of a newer version.
   public func forget() {
     gate.exclusive {
       guard !state.withLock({ $0.isGone }) else { return }
       forgetRecord()
-      notes.note(.uploadEnded)
     }
   }
 

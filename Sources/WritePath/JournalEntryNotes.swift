@@ -78,7 +78,7 @@ extension JournalEntryNotes.State {
     switch note {
     case .name(let key): name == key
     case .upload(let begun): upload == begun
-    case .part, .expected: false
+    case .part, .expected, .stored, .scratch: false
     case .uploadEnded: upload == nil
     }
   }
@@ -87,7 +87,7 @@ extension JournalEntryNotes.State {
     switch note {
     case .name(let key): name = key
     case .upload(let begun): upload = begun
-    case .part, .expected: break
+    case .part, .expected, .stored, .scratch: break
     case .uploadEnded: upload = nil
     }
   }

@@ -48,6 +48,10 @@ public enum JournalNote: Hashable, Sendable {
   case uploadEnded
   /// The object is about to get that version: should nobody hear whether it did, it is no stranger's.
   case expected(ETag)
+  /// An object to try the server with is about to be made under that key.
+  case scratch(ObjectKey)
+  /// The object has got that version: others that were expected before are of no meaning.
+  case stored(ETag)
 }
 
 /// The text of a notes file, and what it says.
@@ -57,6 +61,8 @@ public enum JournalNote: Hashable, Sendable {
 ///     55D0E4 part=ID-SUM:1:0-8388608:ETAG:sent   or :copy; ID-SUM is the checksum of the upload's id
 ///     0C77A9 ended
 ///     8D12F0 expected=ETAG
+///     41AA07 stored=ETAG
+///     6F0132 scratch=.waysfs-probe-17
 ///
 /// Lines are only ever appended. A line whose checksum does not fit is passed over.
 struct JournalNotes: Hashable, Sendable {
@@ -66,6 +72,8 @@ struct JournalNotes: Hashable, Sendable {
   private(set) var upload: MultipartUpload?
   /// Versions that the object was about to get.
   private(set) var expected: [ETag] = []
+  /// An object that was made to try the server with.
+  private(set) var scratch: ObjectKey?
   private var parts: [Int: RecordedPart] = [:]
   /// Lines that could not be read.
   private(set) var damagedLines = 0
@@ -98,6 +106,8 @@ struct JournalNotes: Hashable, Sendable {
         "part=\(sum(upload.id)):\(part.number):\(part.range.encoded):\(PercentText.encode(part.etag.value)):"
         + (part.isCopy ? "copy" : "sent")
     case .uploadEnded: body = "ended"
+    case .scratch(let key): body = "scratch=\(PercentText.encode(key.string))"
+    case .stored(let etag): body = "stored=\(PercentText.encode(etag.value))"
     case .expected(let etag): body = "expected=\(PercentText.encode(etag.value))"
     }
     return "\(sum(body)) \(body)\n"
@@ -124,6 +134,12 @@ struct JournalNotes: Hashable, Sendable {
       guard let (key, id) = value.splitOnce(":"), let key = PercentText.decode(key), let id = PercentText.decode(id)
       else { return false }
       (upload, parts) = (MultipartUpload(key: ObjectKey(key), id: id), [:])
+    case "scratch":
+      guard let key = PercentText.decode(value) else { return false }
+      scratch = ObjectKey(key)
+    case "stored":
+      guard let etag = PercentText.decode(value) else { return false }
+      expected = [ETag(etag)]
     case "expected":
       guard let etag = PercentText.decode(value) else { return false }
       expected.append(ETag(etag))

@@ -25,6 +25,10 @@ public struct JournalRecord: Hashable, Sendable {
     case closed
     /// It was fsynced; it may have been open when the daemon ended.
     case synced
+    /// It was about to be removed: if its object is not there any more, nobody wants the bytes.
+    case removed
+    /// Another file was about to get its name: once that is there, nobody wants the bytes.
+    case replaced
   }
 
   /// Grows with each record of a journal. Given by `JournalEntry.write`.

@@ -114,6 +114,14 @@ public final class JournalSpace: Sendable {
   /// Counts bytes that an earlier mount wrote.
   func adopt(_ bytes: UInt64) { state.withLock { $0.used = $0.used.clampedSum(bytes) } }
 
+  /// Whether a writer waits for room, or one may soon.
+  public var isTight: Bool {
+    state.withLock { state in
+      let half = bounds.limit.map { $0 / 2 } ?? .max
+      return !state.waiters.isEmpty || state.used > half
+    }
+  }
+
   /// How many callers wait.
   var waitingCount: Int { state.withLock { $0.waiters.count } }
 

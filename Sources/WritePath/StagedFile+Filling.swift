@@ -56,7 +56,10 @@ extension StagedFile {
         // The program's bytes are untouched: only this operation fails.
         throw .staging(error as? Errno ?? .ioError)
       }
-      state.withLock { $0.present.insert(range) }
+      state.withLock { state in
+        state.present.insert(range)
+        state.allocated.insert(range)
+      }
     }
   }
 }

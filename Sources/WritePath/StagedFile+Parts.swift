@@ -139,6 +139,7 @@ extension StagedFile {
           try session.begin(), parts: parts, condition: order.condition, nil)
       }
       self.session.withLock { if $0 === session { $0 = nil } }
+      if let upload = session.upload { entry.note(ended: upload) }
       return uploaded(order, session.target, result.etag, size: sent.size, changes: sent.changes)
     } catch {
       switch error {

@@ -50,8 +50,23 @@ extension StagedFile {
   public var hasUpload: Bool { session.withLock { $0?.upload != nil } }
 
   /// What is not here is in another version now, which an earlier upload of this file made.
-  public func rebase(on etag: ETag) {
-    state.withLock { $0.base?.etag = etag }
+  /// - Returns: false when that version cannot have it.
+  public func rebase(on etag: ETag, size: UInt64) -> Bool {
+    state.withLock { state in
+      let missing = state.present.gaps(in: 0..<state.size)
+      guard missing.last?.upperBound ?? 0 <= size else { return false }
+      if let base = state.base { state.base = StagingBase(key: base.key, etag: etag, size: size) }
+      return true
+    }
+  }
+
+  /// Notes what is about to happen to the file of the record, if there is one.
+  public func markRecord(_ kind: JournalRecord.State) throws(WriteError) {
+    do throws(Errno) {
+      try entry.mark(kind)
+    } catch {
+      throw .staging(error)
+    }
   }
 
   /// Takes the record back: the bucket has the bytes, or nobody wants them.
@@ -81,7 +96,8 @@ extension StagedFile {
 
   /// `saveRecord`, with the writers kept out.
   func saveRecordAlone(from offset: UInt64, emptying: Bool = false) throws(WriteError) {
-    guard state.withLock({ $0.harmsRecord(from: offset) }) else { return }
+    // A record that was taken back must not return, with a power failure, to bytes that have changed.
+    guard state.withLock({ $0.harmsRecord(from: offset) || ($0.recorded == nil && entry.mustFreeze) }) else { return }
     do throws(Errno) {
       // Who is about to empty the file needs none of the bytes: nothing is copied.
       if emptying { try entry.startAfresh() } else { try entry.freeze() }

@@ -160,8 +160,16 @@ extension StagedFile {
     if isNew, isRecorded { entry.note(.expected(tag)) }
   }
 
+  /// Whether there were uploads of this file of which nobody heard how they ended.
+  public var mayHaveUploads: Bool { state.withLock { !$0.expected.isEmpty } }
+
   /// Whether an upload of this file of which nobody heard how it ended would have made that version.
   public func mayHaveMade(_ etag: ETag) -> Bool { state.withLock { $0.expected.contains(etag) } }
+
+  /// Takes over what another file may have made of the object that this one is about to replace.
+  public func inheritExpected(from other: StagedFile) {
+    for tag in other.state.withLock({ $0.expected }) { expect(tag) }
+  }
 
   /// Takes note of an object that is, beyond doubt, this file as it is now; blocks to hash it.
   /// - Returns: nil, and nothing is changed, when it is not, or when that cannot be told.
@@ -201,6 +209,7 @@ extension StagedFile {
       state.uploaded(target.key, etag, size: size, changes: changes)
       if order.retires { state.isRetired = true }
     }
+    if isRecorded { entry.note(.stored(etag)) }
     return UploadOutcome(etag: etag, size: size, attributes: target.attributes)
   }
 

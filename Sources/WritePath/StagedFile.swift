@@ -73,6 +73,7 @@ public final class StagedFile: Sendable {
       size: record.size, base: record.base, baseLimit: min(record.base?.size ?? 0, record.size), changes: 1)
     restored.present = record.present
     restored.dirty = record.dirty
+    restored.allocated = record.present
     restored.isNamed = true
     restored.expected = pending.expected
     restored.recorded = Recorded(
@@ -104,7 +105,7 @@ public final class StagedFile: Sendable {
     }
     noteName()
     do throws(Errno) {
-      try entry.reserve(state.withLock { $0.missing(in: offset..<offset + UInt64(bytes.count)) })
+      try entry.reserve(state.withLock { $0.unallocated(in: offset..<offset + UInt64(bytes.count)) })
     } catch {
       state.withLock { $0.failure = error }
       throw .staging(error)
@@ -118,7 +119,7 @@ public final class StagedFile: Sendable {
     try writing.shared { () throws(WriteError) in
       let (isRetired, isHarmful) = state.withLock { ($0.isRetired, $0.harmsRecord(from: offset)) }
       guard !isRetired else { throw .staging(.staleNFSFileHandle) }
-      guard !isHarmful else { return false }
+      guard !isHarmful, isRecorded || !entry.mustFreeze else { return false }
       do throws(Errno) {
         try FileSystem.write(bytes, to: entry.file.descriptor, at: offset)
       } catch {
@@ -223,6 +224,12 @@ public final class StagedFile: Sendable {
 
   /// Stops an upload under way: the file was removed.
   public func giveUpUpload() { abandonSession() }
+
+  /// Lets go of a file that is not whole, but not of the version that the journal has a record of.
+  public func setAside() {
+    abandonSession()
+    entry.setAside()
+  }
 
   /// Forgets an upload under way and the local file. Only for a file nobody needs any more.
   public func discard() {

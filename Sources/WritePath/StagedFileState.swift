@@ -7,6 +7,8 @@ extension StagedFile {
     var size: UInt64
     var present = RangeSet64()
     var dirty = RangeSet64()
+    /// Of what is present, what takes space on the disk: not the zeros a file grew by.
+    var allocated = RangeSet64()
     var base: StagingBase?
     /// Bytes below this may be the base's.
     var baseLimit: UInt64
@@ -53,6 +55,7 @@ extension StagedFile.State {
     let touched = min(range.lowerBound, size)..<range.upperBound
     present.insert(touched)
     dirty.insert(touched)
+    allocated.insert(range)
     size = max(size, range.upperBound)
     noteParts(touched)
   }
@@ -64,6 +67,7 @@ extension StagedFile.State {
     if newSize < size {
       present.removeAll(from: newSize)
       dirty.removeAll(from: newSize)
+      allocated.removeAll(from: newSize)
       baseLimit = min(baseLimit, newSize)
       // The part that the new end cuts is shorter now.
       partChanges[PartLayout.partIndex(containing: newSize)] = changes
@@ -107,9 +111,9 @@ extension StagedFile.State {
     return UploadPlan(size: size, dirty: dirty, baseLimit: baseLimit)
   }
 
-  /// Bytes of a range that the staging file does not have yet.
-  func missing(in range: Range<UInt64>) -> UInt64 {
-    present.gaps(in: range).reduce(0) { $0 + ($1.upperBound - $1.lowerBound) }
+  /// How many bytes of a range take no space yet.
+  func unallocated(in range: Range<UInt64>) -> UInt64 {
+    allocated.gaps(in: range).reduce(0) { $0 + ($1.upperBound - $1.lowerBound) }
   }
 
   /// Whether a change from `offset` on would harm the version that the journal has a record of.

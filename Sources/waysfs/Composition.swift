@@ -132,7 +132,8 @@ private final class Mount: MountEngine {
         store: store, readPath: ReadPath(store: store, pool: pool, configuration: reading, log: log),
         journal: journal,
         conditions: ConditionalWrites(
-          store: store, scratchPrefix: settings.target.prefix, random: { .random(in: .min ... .max) }, log: log),
+          store: store, journal: journal, scratchPrefix: settings.target.prefix, random: { .random(in: .min ... .max) },
+          log: log),
         workers: workers, memory: ByteBudget(total: forWriting), configuration: Self.configuration(settings), log: log,
         schedule: { transport.schedule(after: $0, $1) })
       session = try FuseSession(options: settings.fuseOptions, operations: filesystem, log: log)
@@ -206,10 +207,16 @@ private final class Mount: MountEngine {
     }
   }
 
+  var journalDirectory: String? { journal?.directory.string }
+
   var pending: PendingUploads? {
     let pending = filesystem.pending()
-    return PendingUploads(files: pending.paths.count, bytes: pending.bytes, examples: Array(pending.paths.prefix(3)))
+    return PendingUploads(
+      files: pending.paths.count, bytes: pending.bytes, examples: Array(pending.paths.prefix(3)),
+      failed: pending.failed, lastError: pending.lastError.map { describe(errno: $0.rawValue) })
   }
+
+  func uploadLeftOver() { filesystem.takeUpUnsent() }
 
   func finishUploads() -> UnfinishedUploads? {
     let failed = filesystem.drain()

@@ -51,7 +51,9 @@ struct Waysfs: ParsableCommand {
       EXAMPLES
         waysfs mount photos /mnt/photos         mount a bucket
         waysfs mount photos:2024 /mnt/photos    mount a part of it
+        waysfs flush /mnt/photos                wait until all that was written is in the bucket
         waysfs umount /mnt/photos               unmount, and wait for the uploads
+        waysfs recover                          show what could not be uploaded
 
       CREDENTIALS
         Taken from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; else from the profile AWS_PROFILE \
@@ -64,5 +66,6 @@ struct Waysfs: ParsableCommand {
         2   unmounted, but not everything could be uploaded; the line says where it is kept
         64  the command line or a setting cannot be understood
       """,
-    version: "waysfs \(version)", subcommands: [MountCommand.self, UmountCommand.self])
+    version: "waysfs \(version)",
+    subcommands: [MountCommand.self, FlushCommand.self, UmountCommand.self, RecoverCommand.self])
 }

@@ -7,9 +7,9 @@ import ReadPath
 import Synchronization
 import SystemPackage
 import Testing
-import WritePath
 
 @testable import Filesystem
+@testable import WritePath
 
 /// A filesystem over an in-memory bucket behind a failing one, without FUSE, with a clock that stands still.
 final class Bench: Sendable {
@@ -26,35 +26,51 @@ final class Bench: Sendable {
 
   init(
     over memory: InMemoryObjectStore? = nil, prefix: String = "", lifetime: Double = 10, readOnly: Bool = false,
-    directory: TemporaryDirectory? = nil, writeMode: WriteMode = .close
+    directory: TemporaryDirectory? = nil, writeMode: WriteMode = .close, journalLimit: UInt64? = nil,
+    power: Power? = nil
   ) throws {
     let memory = memory ?? InMemoryObjectStore(time: clock.timeSource)
     self.memory = memory
     store = FailingObjectStore(wrapping: memory)
     self.directory = try directory ?? TemporaryDirectory()
     let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-    journal = try Journal(root: self.directory.path, name: "test", identity: prefix)
+    let space = JournalSpace(bounds: JournalBounds(limit: journalLimit, freeFraction: 0)) { nil }
+    journal = try Journal(
+      root: self.directory.path, name: "test", identity: prefix, space: space, disk: power?.disk ?? JournalDisk(),
+      clock: .system)
     var configuration = FilesystemConfiguration(prefix: prefix, uid: 7, gid: 8)
     configuration.metadataLifetime = lifetime
     configuration.readOnly = readOnly
     configuration.time = clock.timeSource
     configuration.host = "bench"
     configuration.writeMode = writeMode
+    configuration.parallelUploads = 1
     let scheduled = Scheduled()
     self.scheduled = scheduled
     let readPath = ReadPath(
       store: store, pool: try BlockPool(budget: 16 << 20), configuration: ReadPathConfiguration(), log: log)
     filesystem = Filesystem(
       store: store, readPath: readPath, journal: journal,
-      conditions: ConditionalWrites(store: store, scratchPrefix: prefix, random: { 42 }, log: log),
+      conditions: ConditionalWrites(store: store, journal: journal, scratchPrefix: prefix, random: { 42 }, log: log),
       workers: workers, memory: ByteBudget(total: 32 << 20), configuration: configuration, log: log,
       schedule: { _, body in scheduled.add(body) })
+    if let power { store.setRule(power.rule) }
   }
 
-  deinit { workers.shutdown() }
+  deinit {
+    // They hold the filesystem, and so its journal.
+    _ = scheduled.take()
+    workers.shutdown()
+  }
 
-  /// Lets the uploads in the background begin that were asked for.
-  func beginUploads() { for body in scheduled.take() { body() } }
+  /// Lets the uploads in the background happen that were asked for.
+  func runUploads() {
+    let isOver = OneShot<Void>()
+    // Behind them: there is one thread.
+    filesystem.uploads.add(after: 0) { isOver.fulfil(()) }
+    for body in scheduled.take() { body() }
+    isOver.wait()
+  }
 
   // MARK: Paths, as the kernel would walk them
 

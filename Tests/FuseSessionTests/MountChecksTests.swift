@@ -149,6 +149,25 @@ import Testing
     #expect(table.top(at: "/none") == nil)
   }
 
+  @Test func filesAreFoundOnTheirMounts() {
+    let table = MountTable(
+      parsing: """
+        1 0 8:1 / / rw - ext4 /dev/x rw
+        2 1 0:300 / /mnt/a rw - fuse.waysfs waysfs:b rw
+        3 2 0:301 / /mnt/a/sub rw - fuse.waysfs waysfs:c rw
+        4 1 0:300 / /srv/bound rw - fuse.waysfs waysfs:b rw
+        """)
+    // 0:300 and 0:301 as makedev(3) puts them together.
+    let (outer, inner): (UInt64, UInt64) = (0x10_002C, 0x10_002D)
+    #expect(table.entry(holding: "/mnt/a/sub/file", device: inner)?.mountID == 3)
+    #expect(table.entry(holding: "/mnt/a", device: outer)?.mountID == 2)
+    #expect(table.entry(holding: "/mnt/a/other", device: outer)?.mountID == 2)
+    #expect(table.entry(holding: "/srv/bound/x", device: outer)?.mountID == 4)
+    #expect(table.entry(holding: "/mnt/abc", device: outer) == nil)
+    #expect(table.entry(holding: "/etc/passwd", device: 0x801)?.mountID == 1)
+    #expect(table.entry(holding: "/", device: 0x801)?.mountID == 1)
+  }
+
   @Test func oddEscapesStayAsTheyAre() {
     let table = MountTable(parsing: "1 2 0:1 / /a\\9\\777\\04 rw - t s o")
     #expect(table.entries.first?.mountpoint == "/a\\9\\777\\04")

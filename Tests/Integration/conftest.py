@@ -129,10 +129,7 @@ def mount(request, waysfs, tmp_path, proxy):
         directory = tmp_path / f"waysfs{len(mounts) or ''}"
         directory.mkdir()
         kind = ForegroundMount if foreground else Mount
-        # TRANSITION
-        if mode is not None and "--write-mode" not in waysfs.run("mount", "--help").stdout:
-            assert mode == "close"
-        elif mode is not None:
+        if mode is not None:
             options = ("--write-mode", mode, *options)
         made = kind(waysfs, source, endpoint or bucket.server.endpoint, directory, options, point)
         made.mode = mode

@@ -111,6 +111,26 @@ def check(bucket, prefix, writers):
     return found
 
 
+@pytest.mark.parametrize("number", range(4))
+def test_programs_write_and_nothing_dies(number, mode, crash_bucket, mount, writers):
+    """The same without a crash: what the writers check the daemon with must be right when all is well."""
+    seed = SEED + number
+    print(f"seed {seed}: repeat with WAYSFS_TEST_SEED={SEED}")
+    source = random.Random(seed)
+    prefix = f"{mode}-alive{number}"
+    mounted = mount(crash_bucket, mode=mode, prefix=prefix)
+    started = [writers(mounted, source.randrange(10**6), large) for large in (False, False, False, True)]
+    eventually(lambda: all(writer.has_done(100) for writer in started[:3]), "each has done something", 40)
+    for writer in started:
+        writer.stop()
+    print("operations:", [writer.promised()[0] for writer in started])
+    mounted.wait_for_uploads()
+    found = check(crash_bucket, prefix, started)
+    assert not found, "\n".join(found)
+    mounted.unmount()
+    assert mounted.unsent() == []
+
+
 @pytest.mark.parametrize("mode, number", [(MODES[number % 2], number // 2) for number in range(ROUNDS)])
 def test_kill_9_while_programs_write(mode, number, crash_bucket, mount, proxy, writers):
     """Three programs write, rename and remove; the daemon dies at some moment, or around some request."""

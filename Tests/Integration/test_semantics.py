@@ -36,11 +36,7 @@ def between(bucket, mount, mode, proxy):
     """A mount in each mode that reaches its server through a proxy."""
     middle = proxy(bucket.server)
     mounted = mount(bucket, "--metadata-ttl", "0", mode=mode, endpoint=middle.endpoint)
-    # What is asked only once is asked now: no test is to hold or refuse it.
-    (mounted.path / "first").write_bytes(b"")
-    mounted.wait_for_uploads()
-    (mounted.path / "first").unlink()
-    return middle, mounted
+    return middle, mounted.ask_what_is_asked_once()
 
 
 def die_and_mount(mounted, hold):
@@ -61,7 +57,7 @@ def test_close(mode, bucket, between):
         with fails("EACCES"):
             path.write_bytes(b"refused")
         assert bucket.get("file") == CONTENT
-        assert any(kept.read_bytes() == b"refused" for kept in mounted.cache.rglob("*.data"))
+        assert any(kept.read_bytes() == b"refused" for kept in mounted.kept())
         heal(middle)
         mounted.wait_for_uploads()
         assert bucket.get("file") == b"refused"
@@ -230,15 +226,22 @@ def test_chmod_chown_utimensat(mode, bucket, between):
 def test_truncate(mode, bucket, between):
     middle, mounted = between
     bucket.put("file", CONTENT)
-    if mode == "close":
-        os.truncate(mounted.path / "file", 500)
-        assert bucket.get("file") == CONTENT[:500]
-        return
-    hold = Hold(middle)
     os.truncate(mounted.path / "file", 500)
-    assert (mounted.path / "file").read_bytes() == CONTENT[:500]
-    die_and_mount(mounted, hold)
     assert bucket.get("file") == CONTENT[:500]
+    # Of a file that is open, or waits for its upload.
+    with open(mounted.path / "file", "r+b", buffering=0) as file:
+        file.write(b"changed")
+        os.truncate(mounted.path / "file", 100)
+        assert os.fstat(file.fileno()).st_size == 100
+    os.truncate(mounted.path / "file", 60)
+    expected = b"changed" + CONTENT[7:60]
+    assert bucket.get("file") == expected
+    refuse(middle)
+    with fails("EACCES"):
+        os.truncate(mounted.path / "file", 10)
+    heal(middle)
+    mounted.wait_for_uploads()
+    assert bucket.get("file") == expected[:10]
 
 
 def end(mounted, way):
@@ -347,19 +350,22 @@ def test_open_with_o_creat_and_o_excl(mode, bucket, between, mount):
 
 def test_waysfs_flush(mode, bucket, between):
     middle, mounted = between
-    (mounted.path / "directory").mkdir()
-    for path in ("file", "directory/a", "directory/b"):
+    for name in ("good", "bad"):
+        (mounted.path / name).mkdir()
+    for path in ("file", "good/a", "bad/b"):
         (mounted.path / path).write_bytes(CONTENT)
-    for path, keys in (("directory", ["directory/a", "directory/b"]), ("file", ["file"]), ("", ["file"])):
+    # Of a file: the directory that it is in.
+    for path, keys in (("bad", ["bad/b"]), ("good/a", ["good/a"]), ("", ["file"])):
         mounted.waysfs.run("flush", mounted.path / path)
-        assert [bucket.get(key) for key in keys] == [CONTENT] * len(keys)
+        assert [bucket.get(key) for key in keys] == [CONTENT]
     refuse(middle)
-    outcome((mounted.path / "directory" / "refused").write_bytes, CONTENT)
-    result = mounted.waysfs.run("flush", mounted.path, check=False)
-    assert result.returncode != 0 and result.stderr.count("\n") == 1, result.stderr
-    assert bucket.head("directory/refused") is None
-    # Of the others it says nothing.
-    mounted.waysfs.run("flush", mounted.path / "file")
+    outcome((mounted.path / "bad" / "refused").write_bytes, CONTENT)
+    for path in ("bad", ""):
+        result = mounted.waysfs.run("flush", mounted.path / path, check=False)
+        assert result.returncode != 0 and result.stderr.count("\n") == 1, result.stderr
+        assert "Permission denied" in result.stderr
+    assert bucket.head("bad/refused") is None
+    mounted.waysfs.run("flush", mounted.path / "good")
     heal(middle)
     mounted.waysfs.run("flush", mounted.path)
-    assert bucket.get("directory/refused") == CONTENT
+    assert bucket.get("bad/refused") == CONTENT

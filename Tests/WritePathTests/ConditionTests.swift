@@ -92,7 +92,8 @@ import Testing
     #expect(bench.memory.bytes(of: taken) == [5])
     let numbers = Mutex<[UInt64]>([7, 8])
     let conditions = ConditionalWrites(
-      store: bench.store, scratchPrefix: "", random: { numbers.withLock { $0.removeFirst() } }, log: bench.log)
+      store: bench.store, journal: bench.journal, scratchPrefix: "", random: { numbers.withLock { $0.removeFirst() } },
+      log: bench.log)
     try conditions.admit(bench.key, .ifAbsent, completesUpload: false, nil)
     #expect(bench.memory.keys == [taken])
   }

@@ -92,7 +92,7 @@ final class Workbench: Sendable {
     root = try TemporaryDirectory()
     journal = try Journal(root: root.path, name: "bucket", identity: "test")
     workers = WorkerPool(name: "test", limit: limit)
-    conditions = ConditionalWrites(store: store, scratchPrefix: "", random: { 7 }, log: log)
+    conditions = ConditionalWrites(store: store, journal: journal, scratchPrefix: "", random: { 7 }, log: log)
   }
 
   deinit { workers.shutdown() }

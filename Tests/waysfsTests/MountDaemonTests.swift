@@ -37,6 +37,7 @@ private final class FakeEngine: MountEngine {
     if let mountFailure { throw mountFailure }
   }
 
+  var journalDirectory: String? { "/c/photos-1-0" }
   var pending: PendingUploads? { PendingUploads(files: 1, bytes: 10, examples: ["a"]) }
 
   func finishUploads() -> UnfinishedUploads? {
@@ -44,6 +45,8 @@ private final class FakeEngine: MountEngine {
     whenFinishing()
     return unfinished
   }
+
+  func uploadLeftOver() { note("left over") }
 
   func unmount(lazily: Bool) -> UnmountOutcome {
     note(lazily ? "unmount lazily" : "unmount")
@@ -111,14 +114,15 @@ struct MountDaemonTests {
   }
 
   @Test func whoUnmountsSeesWhatIsPendingAtOnce() throws {
-    let seen = Mutex<PendingUploads?>(nil)
+    let seen = Mutex<RecordContents?>(nil)
     let path = directory.path
     let engine = FakeEngine(whenFinishing: {
-      let pending = ForeignRecord(mountPoint: "/mnt", directories: [path])?.pending
-      seen.withLock { $0 = pending }
+      let contents = ForeignRecord(mountPoint: "/mnt", directories: [path])?.contents
+      seen.withLock { $0 = contents }
     })
     #expect(try run(engine) == .success)
-    #expect(seen.withLock { $0 } == PendingUploads(files: 1, bytes: 10))
+    #expect(seen.withLock { $0?.pending } == PendingUploads(files: 1, bytes: 10))
+    #expect(seen.withLock { $0?.journal } == "/c/photos-1-0")
   }
 
   @Test func aFailedMountLeavesNothing() throws {

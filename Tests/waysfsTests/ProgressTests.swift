@@ -45,12 +45,16 @@ import Testing
     for second in 2...20 { meter.add(bytes: 500, at: Double(second)) }
     #expect(meter.rate == 0)
     #expect(meter.secondsLeft == nil)
+    meter.add(bytes: 499, at: 21)
+    #expect(meter.secondsLeft != nil)
+    meter.add(bytes: 1 << 40, at: 22)
+    #expect(meter.secondsLeft == nil)
   }
 
   @Test func durations() {
     for (seconds, text) in [
       (0, "0 s"), (0.2, "1 s"), (59, "59 s"), (60, "1 min"), (61.5, "1 min 2 s"), (3599.5, "1 h"), (3700, "1 h 1 min"),
-      (86_399, "23 h 59 min"), (86_400, "over a day"), (.infinity, "over a day"),
+      (86_399, "23 h 59 min"), (90_000, "25 h"), (-1, "0 s"),
     ] {
       #expect(DurationText.text(seconds: seconds) == text)
     }

@@ -41,6 +41,7 @@ struct RuntimeRecordTests {
       pid: 12, source: "waysfs:a/100%\n", mountPoint: "/mnt/\r é%41", unfinished: "3 files=x; kept")
     #expect(RecordContents(parsing: contents.text) == contents)
     #expect(contents.text.split(separator: "\n").count == 6)
+    contents.journal = "/var/cache/a b%"
     contents.pending = PendingUploads(files: 2, bytes: 1 << 40, failed: 1, lastError: "no\nanswer")
     #expect(RecordContents(parsing: contents.text) == contents)
     contents.pending = PendingUploads.none

@@ -24,25 +24,33 @@ extension ProcessContext {
 /// A mount as it was asked for.
 struct MountRequest {
   var bucket: String
-  var mountPoint: String
+  /// Nil when nothing is to be mounted.
+  var mountPoint: String?
   var flags: MountFlags
+
+  /// What the user said about the options.
+  func layers(_ context: ProcessContext) throws(UsageError) -> [OptionLayer] {
+    [
+      try flags.layer(), try OptionLayer(optionLists: flags.optionLists),
+      try OptionLayer(environment: context.environment),
+    ]
+  }
 
   /// Reads every option and finds the credentials; asks nobody over the network and changes nothing.
   func plan(_ context: ProcessContext) throws(Failure) -> MountPlan {
     do {
       let target = try BucketReference(parsing: bucket)
-      var layers = [
-        try flags.layer(), try OptionLayer(optionLists: flags.optionLists),
-        try OptionLayer(environment: context.environment),
-      ]
+      var layers = try layers(context)
       // What the options say is checked first: it is what the user has just typed.
-      _ = try MountSettings(target: target, mountPoint: mountPoint, layers: layers, context: context)
+      _ = try MountSettings(target: target, mountPoint: mountPoint ?? "/", layers: layers, context: context)
       let search = CredentialSearch(
         environment: context.environment, home: context.home, readFile: readSmallFile)
       let credentials = try search.find()
       layers.append(try credentials.layer())
-      let resolved = try MountPath.resolve(
-        mountPoint, workingDirectory: context.workingDirectory, mounts: try .read())
+      let resolved =
+        try mountPoint.map { path throws(Failure) in
+          try MountPath.resolve(path, workingDirectory: context.workingDirectory, mounts: try .read())
+        } ?? "/"
       return MountPlan(
         target: target, mountPoint: resolved, layers: layers, context: context, credentials: credentials,
         settings: try MountSettings(target: target, mountPoint: resolved, layers: layers, context: context))

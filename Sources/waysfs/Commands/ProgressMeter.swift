@@ -32,19 +32,20 @@ struct ProgressMeter: Hashable, Sendable {
     return Double(samples.dropFirst().reduce(0) { $0 + $1.done }) / (last.time - first.time)
   }
 
-  /// Seconds until nothing is left at that rate; nil when there is no rate, or nothing moves.
+  /// Seconds until nothing is left at that rate; nil when there is no rate, or so little moves that the time would be a
+  /// guess of more than a day.
   var secondsLeft: Double? {
     guard let rate, rate > 0, let last = samples.last else { return nil }
-    return Double(last.bytes) / rate
+    let seconds = Double(last.bytes) / rate
+    return seconds <= 86_400 ? seconds : nil
   }
 }
 
 /// Times for people.
 enum DurationText {
-  /// `8 s`, `2 min 10 s`, `3 h 5 min`, `over a day`.
+  /// `8 s`, `2 min 10 s`, `3 h 5 min`.
   static func text(seconds: Double) -> String {
-    guard seconds < 86_400 else { return "over a day" }
-    let whole = Int(max(0, seconds).rounded(.up))
+    let whole = Int(min(max(0, seconds), 1e9).rounded(.up))
     switch whole {
     case ..<60: return "\(whole) s"
     case ..<3600: return whole % 60 == 0 ? "\(whole / 60) min" : "\(whole / 60) min \(whole % 60) s"

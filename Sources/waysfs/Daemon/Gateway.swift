@@ -20,6 +20,9 @@ final class Gateway: Sendable {
     for waiter in waiters { waiter.signal() }
   }
 
+  /// Whether `open` was called.
+  var isOpen: Bool { state.withLock { $0.isOpen } }
+
   /// Blocks until `open` was called.
   func waitUntilOpen() {
     let semaphore: Semaphore? = state.withLock { state in

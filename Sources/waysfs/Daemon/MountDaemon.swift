@@ -38,6 +38,7 @@ final class MountDaemon: Sendable {
     guard startSignals({ self.handleSignal($0) }) else { throw Failure("the system has no thread left") }
     readiness.watch { self.perform(.stopRequested) }
     let engine = try start(connect: connect, probe: probe)
+    record.update(journal: engine.journalDirectory)
     detach()
     // Whoever waits is gone, so nobody knows of the mount: it must not stay.
     if !readiness.finish(.ready) { perform(.stopRequested) }

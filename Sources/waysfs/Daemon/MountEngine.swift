@@ -65,11 +65,15 @@ enum UnmountOutcome: Hashable, Sendable {
 protocol MountEngine: Sendable {
   /// Mounts, and serves requests on threads of its own. Returns when the kernel may send requests.
   func mount() throws(Failure)
+  /// The directory in which files being written are kept; nil when nothing can be written.
+  var journalDirectory: String? { get }
   /// What is not in the bucket yet; nil when nobody knows.
   var pending: PendingUploads? { get }
   /// Uploads what is pending, files that are open for writing included, and blocks until all of it has ended. May be
   /// called by several threads, and again when more has come.
   func finishUploads() -> UnfinishedUploads?
+  /// Uploads what earlier mounts left, and blocks until each file was tried.
+  func uploadLeftOver()
   /// Takes the mount away; a mount in use only when `lazily`, and then it is served until its last user is gone.
   func unmount(lazily: Bool) -> UnmountOutcome
   /// Blocks until the kernel has let go of the mount, or until `endSession`.

@@ -8,6 +8,7 @@ import Synchronization
 ///     pid=1234
 ///     source=waysfs:photos/2024
 ///     mountpoint=/mnt/photos
+///     journal=/var/cache/waysfs/photos-1f3a-0               (what the mount keeps; not when it is read-only)
 ///     pending-files=3                                       (what is not in the bucket yet, where it is known)
 ///     pending-bytes=12582912
 ///     failed-files=1
@@ -21,6 +22,8 @@ struct RecordContents: Hashable, Sendable {
   var pid: Int32
   var source: String
   var mountPoint: String
+  /// The directory in which files being written are kept, where there is one.
+  var journal: String?
   /// What is not in the bucket yet, without examples; nil when nobody knows.
   var pending: PendingUploads?
   /// What could not be uploaded and where it is kept; nil as long as nothing is wrong.
@@ -39,6 +42,7 @@ struct RecordContents: Hashable, Sendable {
       let source = values["source"], let mountPoint = values["mountpoint"]
     else { return nil }
     self.init(pid: pid, source: source, mountPoint: mountPoint, unfinished: values["unfinished"])
+    journal = values["journal"]
     if let files = values["pending-files"].flatMap({ Int($0) }),
       let bytes = values["pending-bytes"].flatMap({ UInt64($0) })
     {
@@ -70,6 +74,7 @@ struct RecordContents: Hashable, Sendable {
     var lines = [
       "waysfs-record=1", "pid=\(pid)", "source=\(Self.escaped(source))", "mountpoint=\(Self.escaped(mountPoint))",
     ]
+    if let journal { lines.append("journal=\(Self.escaped(journal))") }
     if let pending {
       lines += [
         "pending-files=\(pending.files)", "pending-bytes=\(pending.bytes)", "failed-files=\(pending.failed)",
@@ -159,11 +164,19 @@ final class RuntimeRecord: Sendable {
   func update(pending: PendingUploads?) {
     var pending = pending
     pending?.examples = []
+    update { [pending] contents in contents.pending = pending }
+  }
+
+  /// Writes down where files being written are kept.
+  func update(journal: String?) { update { $0.journal = journal } }
+
+  private func update(_ change: (inout RecordContents) -> Void) {
     writing.exclusive {
       let text = state.withLock { state -> String? in
-        guard !state.isFinished, state.contents.pending != pending else { return nil }
-        state.contents.pending = pending
-        return state.contents.text
+        guard !state.isFinished else { return nil }
+        let before = state.contents
+        change(&state.contents)
+        return state.contents == before ? nil : state.contents.text
       }
       if let text { _ = Self.replace(descriptor, text) }
     }

@@ -96,6 +96,13 @@ extension MountSettings {
     kernelFlags = options.kernelFlags(default: [.noSetUserID, .noDevices])
   }
 
+  /// Where files being written are kept, as these options say; for commands that mount nothing.
+  static func cacheDirectory(layers: [OptionLayer], context: ProcessContext) throws(UsageError) -> String {
+    try LayeredOptions(layers).read(.cacheDirectory, default: defaultCacheDirectory(context)) {
+      text throws(UsageError) in try OptionValue.path(text, relativeTo: context.workingDirectory)
+    }
+  }
+
   private static func defaultCacheDirectory(_ context: ProcessContext) -> String {
     if context.uid == 0 { return "/var/cache/waysfs" }
     if let cache = context.environment["XDG_CACHE_HOME"], cache.hasPrefix("/") { return "\(cache)/waysfs" }

@@ -2,7 +2,8 @@
 
 Run as `python -m support.crash_writer DIRECTORY MANIFEST SEED LARGE`. Before an operation it notes what the directory
 may look like afterwards, as a list of levels that build on each other; after each call that returned 0, how many of the
-levels are promised now. Each line is on the disk before the next call is made. It ends with the first error.
+levels are promised now. Each line is on the disk before the next call is made. It ends with the first error, or between
+two operations when MANIFEST.stop is there. (A signal would end a call with EINTR.)
 """
 
 import contextlib
@@ -58,7 +59,7 @@ class Writer:
     # MARK: What it does
 
     def run(self):
-        while True:
+        while not os.path.exists(f"{self.manifest.name}.stop"):
             kinds = {
                 self.write: 6 if len(self.files()) < 25 else 3,
                 self.patch: 4,

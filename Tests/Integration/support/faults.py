@@ -62,8 +62,20 @@ def truncated(request, forward):
     return answer
 
 
+def damaged(request, forward):
+    """A byte of what was sent is another when it arrives."""
+    if request.method != "PUT" or not request.body:
+        return forward()
+    whole = request.body
+    request.body = whole[:-1] + bytes([whole[-1] ^ 1])
+    try:
+        return forward()
+    finally:
+        request.body = whole
+
+
 def wrong_tag(request, forward):
-    """What was sent was stored otherwise than it was sent: the tag says so."""
+    """All is done, and the answer has the tag of other bytes."""
     answer = forward()
     if request.method == "PUT" and answer.status == 200:
         answer.headers = [
@@ -80,7 +92,7 @@ def portal(request, forward):
     return Answer(200, [("Content-Type", "text/html")], b"<!DOCTYPE html><html><body>Please log in</body></html>")
 
 
-KINDS = [busy, error, reset, closed, lost, lost_for_an_error, slow, truncated, wrong_tag, portal]
+KINDS = [busy, error, reset, closed, lost, lost_for_an_error, slow, truncated, damaged, wrong_tag, portal]
 
 
 class Faults:

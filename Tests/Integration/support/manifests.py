@@ -29,9 +29,20 @@ class CrashWriter:
     def has_begun(self):
         return self.manifest.stat().st_size > 0
 
+    def has_done(self, count):
+        """Whether it has done that many operations; fails when a call has failed."""
+        assert self.process.poll() is None, self.error()
+        return self.promised()[0] >= count
+
     def wait(self):
         """It ends with the first call that fails."""
         eventually(lambda: self.process.poll() is not None, "the writer notices that the mount has died")
+
+    def stop(self):
+        """Lets it end the operation under way; fails when a call has failed."""
+        self.manifest.with_name(f"{self.manifest.name}.stop").touch()
+        eventually(lambda: self.process.poll() is not None, "the writer ends", 30)
+        assert self.error() is None, self.error()
 
     def take_away(self):
         if self.process.poll() is None:
@@ -90,4 +101,5 @@ def problems(writer, sizes, get):
     lines = [f"{writer.manifest.name}: under way was {during!r}; {len(worlds)} worlds would be right"]
     for number, result in enumerate(results):
         lines += [f"  world {number}: {line}" for line in result[:8]]
-    return lines
+    begun = [line["begin"] for line in writer.lines() if "begin" in line]
+    return [*lines, "  its last operations: " + "; ".join(begun[-25:])]

@@ -98,6 +98,13 @@ class Mount:
         finally:
             os.close(descriptor)
 
+    def ask_what_is_asked_once(self):
+        """Whether the server minds conditions, and the like: before a test holds or refuses requests."""
+        (self.path / "once").write_bytes(b"")
+        self.wait_for_uploads()
+        (self.path / "once").unlink()
+        return self
+
     @contextlib.contextmanager
     def program(self, script, *arguments):
         """Runs a Python script beside the test, for a call that is not to end, or not well; at the end it is gone."""
@@ -109,8 +116,20 @@ class Mount:
             process.wait()
 
     def unsent(self):
-        """Names of what is kept in the cache directory because it could not be sent."""
-        return sorted(path.name for path in self.cache.glob("*/unsent/*"))
+        """Names of what the journal has yet to send or to end: records of files, and intents of renames."""
+        return sorted(path.name for path in self.cache.glob("*/files/*") if path.suffix in (".record", ".rename"))
+
+    def kept(self):
+        """Files with bytes that the journal keeps of what is being written, was closed, or never will be."""
+        return [path for path in self.cache.glob("*/*/*") if path.name.endswith((".data", ".copy"))]
+
+    def keeps(self, content):
+        """Whether the journal has a file with these bytes; it may be working."""
+        for path in self.kept():
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_size == len(content) and path.read_bytes() == content:
+                    return True
+        return False
 
     def start_after_death(self):
         """Takes the mount of a daemon that was killed away, and mounts again with the same cache directory."""

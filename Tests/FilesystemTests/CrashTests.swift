@@ -1,0 +1,170 @@
+import Glibc
+import ObjectStore
+import SystemPackage
+import Testing
+
+@testable import Filesystem
+
+/// A daemon that dies between any two changes of its journal or the bucket: what the next one makes of it is the state
+/// before the operation or after it, and never less or something else.
+@Suite struct CrashTests {
+  /// One call of a program, and how the names look when it has returned.
+  struct Step: Sendable {
+    var what: @Sendable (Bench) throws -> Void
+    var after: [String: String]
+    /// How they may look, too, when it has not returned.
+    var between: [String: String]?
+
+    init(
+      _ after: [String: String], between: [String: String]? = nil, _ what: @escaping @Sendable (Bench) throws -> Void
+    ) {
+      self.after = after
+      self.between = between
+      self.what = what
+    }
+  }
+
+  struct Scenario: Sendable, CustomTestStringConvertible {
+    var testDescription: String
+    var objects: [String: String] = [:]
+    var steps: [Step]
+  }
+
+  private static func save(_ path: String, _ text: String) -> @Sendable (Bench) throws -> Void {
+    { try $0.save(path, text.utf8) }
+  }
+
+  private static func saveExclusively(_ path: String, _ text: String) -> @Sendable (Bench) throws -> Void {
+    { bench in
+      let handle = try bench.create(path, exclusive: true)
+      try bench.write(text.utf8, to: handle)
+      try bench.filesystem.sync(handle, bench.context)
+      try bench.close(handle)
+    }
+  }
+
+  private static func rename(_ path: String, _ newPath: String) -> @Sendable (Bench) throws -> Void {
+    { try $0.rename(path, to: newPath) }
+  }
+
+  private static let upload: @Sendable (Bench) throws -> Void = { $0.runUploads() }
+
+  /// More than one part; called `large` in the scenarios.
+  private static let large = pattern(9 << 20)
+
+  private static func text(_ bytes: [UInt8]) -> String {
+    // memcmp: `==` on arrays is slow in debug builds.
+    if bytes.count == large.count, memcmp(bytes, large, large.count) == 0 { return "large" }
+    return String(decoding: bytes.prefix(100), as: UTF8.self)
+  }
+
+  static let scenarios = [
+    Scenario(
+      testDescription: "a file is saved twice",
+      steps: [
+        Step(["a": "one"], save("a", "one")), Step(["a": "one"], upload), Step(["a": "two"], save("a", "two")),
+        Step(["a": "two"], upload),
+      ]),
+    Scenario(
+      testDescription: "a new file takes the name of one that waits",
+      steps: [
+        Step(["final": "old"], save("final", "old")), Step(["final": "old", "tmp": "new"], save("tmp", "new")),
+        Step(["final": "new"], rename("tmp", "final")), Step(["final": "new"], upload),
+      ]),
+    Scenario(
+      testDescription: "a new file takes the name of an object", objects: ["final": "old"],
+      steps: [
+        Step(["final": "old", "tmp": "new"], save("tmp", "new")), Step(["final": "new"], rename("tmp", "final")),
+        Step(["final": "new"], upload),
+      ]),
+    Scenario(
+      testDescription: "an exclusive file takes the name of an object that has a newer version waiting",
+      objects: ["final": "older"],
+      steps: [
+        Step(["final": "old"], save("final", "old")),
+        // The empty object tells other machines that the name is taken.
+        Step(
+          ["final": "old", "tmp": "new"], between: ["final": "old", "tmp": ""], saveExclusively("tmp", "new")),
+        Step(["final": "new"], rename("tmp", "final")), Step(["final": "new"], upload),
+      ]),
+    Scenario(
+      testDescription: "a file that waits moves on after it replaced an object", objects: ["final": "old"],
+      steps: [
+        Step(["final": "old", "tmp": "new"], save("tmp", "new")), Step(["final": "new"], rename("tmp", "final")),
+        Step(["further": "new"], rename("final", "further")), Step(["further": "new"], upload),
+      ]),
+    Scenario(
+      testDescription: "a file that waits is removed", objects: ["a": "old"],
+      steps: [
+        Step(["a": "new"], save("a", "new")), Step([:]) { try $0.unlink("a") },
+        Step(["a": "again"], save("a", "again")),
+        Step(["a": "again"], upload),
+      ]),
+    Scenario(
+      testDescription: "an object is renamed over one with a version that waits", objects: ["a": "A", "b": "B"],
+      steps: [
+        Step(["a": "A", "b": "BB"], save("b", "BB")), Step(["b": "A"], rename("a", "b")), Step(["b": "A"], upload),
+      ]),
+    Scenario(
+      testDescription: "a large file is saved and renamed",
+      steps: [
+        Step(["a": "large"]) { try $0.save("a", large) },
+        // A copy of an object made of parts has another tag: nobody can tell whether it is one.
+        Step(["b": "large"], between: ["a": "large", "b": "large"], rename("a", "b")), Step(["b": "large"], upload),
+      ]),
+    Scenario(
+      testDescription: "a directory is renamed", objects: ["d/": "", "d/a": "A", "d/e/": "", "d/e/b": "B"],
+      steps: [
+        Step(["d/a": "A", "d/e/b": "B", "d/c": "C"], save("d/c", "C")),
+        Step(["f/a": "A", "f/e/b": "B", "f/c": "C"], rename("d", "f")),
+        Step(["f/a": "A", "f/e/b": "B", "f/c": "C"], upload),
+      ]),
+  ]
+
+  @Test(arguments: scenarios, [WriteMode.writeback, .close])
+  func dyingAtAnyStep(_ scenario: Scenario, _ mode: WriteMode) throws {
+    var wrong: [String] = []
+    for losesAnswer in [false, true] {
+      var steps = 0
+      while let outcome = try crash(scenario, mode, after: steps, losesAnswer) {
+        if !outcome.isEmpty { wrong.append(outcome) }
+        steps += 1
+      }
+      #expect(steps > 3)
+    }
+    #expect(wrong == [])
+  }
+
+  /// - Returns: what is wrong afterwards; nil when the scenario came to its end before.
+  private func crash(
+    _ scenario: Scenario, _ mode: WriteMode, after steps: Int, _ losesAnswer: Bool
+  ) throws -> String? {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    for (key, text) in scenario.objects {
+      try memory.put(PutRequest(ObjectKey(key), body: .bytes(Array(text.utf8))))
+    }
+    let power = Power(steps: steps, losesAnswer: losesAnswer)
+    var right: [[String: String]?] = [scenario.objects.filter { !$0.key.hasSuffix("/") }]
+    do {
+      let bench = try Bench(over: memory, directory: directory, writeMode: mode, power: power)
+      for step in scenario.steps {
+        right += [step.between, step.after]
+        try? step.what(bench)
+        if power.isDead { break }
+        right = [step.after]
+      }
+    }
+    let next = try Bench(over: memory, directory: directory, writeMode: mode)
+    next.filesystem.takeUpUnsent()
+    next.runUploads()
+    let found = Dictionary(
+      uniqueKeysWithValues: memory.keys.filter { !$0.string.hasSuffix("/") && !$0.string.contains("-probe-") }.map {
+        ($0.string, Self.text(memory.bytes(of: $0) ?? []))
+      })
+    guard power.isDead else { return nil }
+    // An upload whose beginning nobody heard of cannot be aborted.
+    let uploads = power.end.hasPrefix("createUpload") ? 0 : memory.uploadCount
+    guard !right.contains(found) || uploads > 0 else { return "" }
+    return "after \(steps) steps (\(power.end)): \(found), \(memory.uploadCount) uploads"
+  }
+}

@@ -1,0 +1,139 @@
+import ObjectStore
+import SystemPackage
+import Testing
+import WritePath
+
+@testable import Filesystem
+
+/// What the next mount makes of what earlier ones left.
+@Suite struct TakeUpTests {
+  private func bench(
+    _ memory: InMemoryObjectStore, _ directory: TemporaryDirectory, _ mode: WriteMode = .writeback
+  ) throws -> Bench {
+    try Bench(over: memory, directory: directory, writeMode: mode)
+  }
+
+  private func isOffline(_ bench: Bench) {
+    bench.store.setRule { [.put, .uploadPart, .completeUpload].contains($0.kind) ? .fail(.connectionFailed) : nil }
+  }
+
+  /// All contents in the bucket.
+  private func contents(_ memory: InMemoryObjectStore) -> Set<String> {
+    Set(memory.keys.compactMap { memory.bytes(of: $0) }.map { String(decoding: $0, as: UTF8.self) })
+  }
+
+  @Test func twoMountsThatMadeTheSameNameBothKeepTheirBytes() throws {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    do {
+      let bench = try bench(memory, directory)
+      try bench.save("a", "of the first".utf8)
+    }
+    do {
+      // It cannot send what the first left, and knows nothing of the name.
+      let bench = try bench(memory, directory)
+      isOffline(bench)
+      bench.filesystem.takeUpUnsent()
+      try bench.save("a", "of the second".utf8)
+    }
+    let next = try bench(memory, directory)
+    next.filesystem.takeUpUnsent()
+    #expect(contents(memory) == ["of the first", "of the second"])
+  }
+
+  @Test func twoMountsAtOnceThatMadeTheSameNameBothKeepTheirBytes() throws {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    do {
+      let (first, second) = (try bench(memory, directory), try bench(memory, directory))
+      try first.save("a", "of the first".utf8)
+      try second.save("a", "of the second".utf8)
+    }
+    let next = try bench(memory, directory)
+    next.filesystem.takeUpUnsent()
+    #expect(contents(memory) == ["of the first", "of the second"])
+  }
+
+  /// A mount that died while a large file was being sent: everything but the completion has happened.
+  private func largeFileUnsent(_ memory: InMemoryObjectStore, _ directory: TemporaryDirectory) throws -> [UInt8] {
+    let bytes = pattern(9 << 20)
+    let bench = try bench(memory, directory)
+    bench.store.setRule { $0.kind == .completeUpload ? .fail(.connectionFailed) : nil }
+    try bench.save("a", bytes)
+    bench.runUploads()
+    #expect(memory.uploadCount == 1)
+    return bytes
+  }
+
+  @Test func aResumedUploadThatMeetsAnotherVersionLeavesThatAsItIs() throws {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    let bytes = try largeFileUnsent(memory, directory)
+    let next = try bench(memory, directory)
+    try next.put("a", "theirs", metadata: ["mode": "33152", "of": "theirs"])
+    next.filesystem.takeUpUnsent()
+    #expect(next.text("a") == "theirs")
+    #expect(try next.metadata("a") == ["mode": "33152", "of": "theirs"])
+    let kept = try #require(memory.keys.first { $0.string.contains("conflict bench") })
+    #expect(memory.bytes(of: kept) == bytes)
+    #expect(memory.uploadCount == 0)
+  }
+
+  @Test func aResumedUploadWhoseAttributesFailedIsNoConflictWithItself() throws {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    let bytes = try largeFileUnsent(memory, directory)
+    let next = try bench(memory, directory)
+    next.store.setRule { $0.kind == .head && $0.key == ObjectKey("a") && $0.ordinal == 2 ? .fail(.timedOut) : nil }
+    next.filesystem.takeUpUnsent()
+    next.runUploads()
+    #expect(memory.bytes(of: ObjectKey("a")) == bytes)
+    #expect(memory.keys == [ObjectKey("a")])
+  }
+
+  @Test func aResumedUploadSendsNoPartTwice() throws {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    let bytes = try largeFileUnsent(memory, directory)
+    let next = try bench(memory, directory)
+    next.filesystem.takeUpUnsent()
+    #expect(memory.bytes(of: ObjectKey("a")) == bytes)
+    #expect(next.store.count(.uploadPart) == 0)
+    #expect(memory.uploadCount == 0)
+  }
+
+  @Test func aLostAnswerToACloseIsNoConflictForTheNextMount() throws {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    do {
+      let bench = try bench(memory, directory, .close)
+      bench.store.setRule { $0.kind == .put && $0.key == ObjectKey("a") ? .loseAnswer(.timedOut) : nil }
+      let handle = try bench.create("a")
+      try bench.write("content".utf8, to: handle)
+      #expect(failure { try bench.filesystem.flush(handle, bench.context) } == .timedOut)
+    }
+    #expect(contents(memory) == ["content"])
+    let next = try bench(memory, directory, .close)
+    next.filesystem.takeUpUnsent()
+    #expect(memory.keys == [ObjectKey("a")])
+    #expect(next.text("a") == "content")
+  }
+
+  @Test func aPatchWhoseBaseIsGoneDoesNotHoldUpWhatCameAfter() throws {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    do {
+      let bench = try bench(memory, directory)
+      try bench.put("a", "0123456789")
+      let handle = try bench.open("a", writes: true)
+      try bench.write("AB".utf8, to: handle, at: 2)
+      try bench.close(handle)
+    }
+    do {
+      let bench = try bench(memory, directory)
+      try bench.put("a", "theirs")
+      bench.filesystem.takeUpUnsent()
+      #expect(bench.text("a") == "theirs")
+      try bench.save("a", "newer".utf8)
+    }
+    let next = try bench(memory, directory)
+    next.filesystem.takeUpUnsent()
+    #expect(next.text("a") == "newer", "it does not wait for one that nobody can send")
+    let items = try JournalInventory.read(root: directory.path)
+    #expect(items.count == 1, "the patch is kept for a person")
+    #expect(items.first?.key == ObjectKey("a"))
+  }
+}
