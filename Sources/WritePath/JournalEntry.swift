@@ -84,7 +84,8 @@ public final class JournalEntry: Sendable {
   }
 
   /// Leaves an upload that could not be aborted to the next mount.
-  public func leave(_ upload: MultipartUpload) { _ = area.note(abandoned: upload) }
+  /// - Returns: false when that cannot be noted.
+  public func leave(_ upload: MultipartUpload) -> Bool { area.note(abandoned: upload) != nil }
 
   // MARK: Space
 

@@ -87,7 +87,7 @@ extension StagedFile {
 
   private func abandon(_ session: UploadSession) {
     // Parts that stay behind cost money, not data: the next mount frees them.
-    if let upload = session.abandon() { entry.leave(upload) }
+    if let upload = session.abandon(), !entry.leave(upload) { return }
     if let upload = session.upload { entry.note(ended: upload) }
   }
 }

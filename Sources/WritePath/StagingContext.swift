@@ -12,6 +12,7 @@ public struct StagingContext: Sendable {
   public var memory: ByteBudget
   /// How many full parts of one file may wait for the network before its writer does; nil: as many as the disk holds.
   public var partsAhead: Int?
+  /// Where failures are reported that cost no bytes.
   public var log: Logger
 
   /// Makes a context.

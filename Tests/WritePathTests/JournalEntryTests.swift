@@ -119,8 +119,15 @@ import Testing
     entry.forget()
     #expect(!entry.isRecorded && entry.liveBytes == [2])
     #expect(journal.names("files") == ["1.data", "1.notes"])
-    let notes = try JournalDisk.read(journal.directory.appending("files/1.notes"))
-    #expect(JournalNotes(decoding: notes).upload == nil)
+    let upload = MultipartUpload(key: journalKey, id: "1")
+    func noted() throws -> MultipartUpload? {
+      JournalNotes(decoding: try JournalDisk.read(journal.directory.appending("files/1.notes"))).upload
+    }
+    #expect(try noted() == upload, "it may be of what was written since")
+    entry.note(ended: MultipartUpload(key: journalKey, id: "0"))
+    #expect(try noted() == upload)
+    entry.note(ended: upload)
+    #expect(try noted() == nil)
     try entry.record([3])
     #expect(entry.isRecorded)
   }
