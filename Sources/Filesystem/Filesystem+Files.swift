@@ -123,6 +123,7 @@ extension Filesystem {
   /// A place in the journal for a file's bytes.
   func stage(_ base: StagingBase?, for content: FileContent) throws(Errno) -> StagedFile {
     guard let journal else { throw .readOnlyFileSystem }
+    if configuration.probesEarly { conditions.prepare(on: staging.workers) }
     let entry: JournalEntry
     do throws(Errno) {
       entry = try journal.makeEntry()

@@ -31,6 +31,8 @@ public struct FilesystemConfiguration: Sendable {
   /// How long a closed file rests before its upload begins in write-back mode, in seconds: programs that set its times
   /// or its final name right after closing it then cost no request of their own.
   public var uploadDelay: Double
+  /// Finds out what the server can do as soon as a file is opened to be written, not when it is uploaded.
+  public var probesEarly = true
   /// Uploads in the background at once.
   public var parallelUploads: Int
   /// Requests under way at once for one listing or rename.

@@ -20,6 +20,7 @@ public final class ConditionalWrites: Sendable {
   private let random: @Sendable () -> UInt64
   private let log: Logger
   private let probing = AccessGate()
+  private let wasPrepared = Atomic(false)
   private let support = Mutex(Support.unknown)
 
   /// Prepares to probe; sends nothing yet.
@@ -36,6 +37,13 @@ public final class ConditionalWrites: Sendable {
     self.scratchPrefix = scratchPrefix
     self.random = random
     self.log = log
+  }
+
+  /// Finds out early what the server can do, on a worker and only once: a program that has opened a file to write to it
+  /// will soon close it, and need not wait for the probe then. A probe that fails is made again when it is needed.
+  public func prepare(on workers: WorkerPool) {
+    guard !wasPrepared.exchange(true, ordering: .relaxed) else { return }
+    workers.submit { _ = try? self.isEnforced(nil) }
   }
 
   /// To be called before a PUT or a completion with that condition.

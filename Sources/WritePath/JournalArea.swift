@@ -32,6 +32,8 @@ final class JournalArea: Sendable {
   ) throws(Errno) {
     self.directory = directory
     self.lock = lock
+    var disk = disk
+    disk.spares = try SpareFiles(directory: directory.appending("spare"))
     self.disk = disk
     self.space = space
     self.clock = clock

@@ -17,6 +17,8 @@ struct JournalDisk: Sendable {
     case syncDirectory(FilePath)
   }
 
+  /// Where records and notes go that are not needed any more, to be used again.
+  var spares: SpareFiles?
   var onStep: (@Sendable (Step) throws(Errno) -> Void)?
 
   private func step(_ step: Step) throws(Errno) { try onStep?(step) }
@@ -30,6 +32,7 @@ struct JournalDisk: Sendable {
   /// Makes a file with that text, or writes over one that was never finished.
   func write(_ text: String, to path: FilePath, durable: Bool) throws(Errno) {
     try step(.make(path))
+    spares?.take(as: path)
     let file = try Self.open(path, O_WRONLY | O_CREAT | O_TRUNC)
     try step(.write(path))
     var text = text
@@ -67,8 +70,11 @@ struct JournalDisk: Sendable {
   }
 
   /// Removes a file; one that is not there is fine.
-  func remove(_ path: FilePath) throws(Errno) {
+  /// - Parameter isSpare: it is used again. Not for what was made durable: after a power failure its name may be back,
+  ///   and then its bytes must be.
+  func remove(_ path: FilePath, isSpare: Bool = false) throws(Errno) {
     try step(.remove(path))
+    if isSpare, spares?.give(path) ?? false { return }
     do throws(Errno) {
       try FileSystem.remove(path)
     } catch {

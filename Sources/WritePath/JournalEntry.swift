@@ -282,7 +282,7 @@ public final class JournalEntry: Sendable {
   private func forgetRecord() -> Bool {
     guard let record = state.withLock({ $0.record }) else { return true }
     do throws(Errno) {
-      try area.disk.remove(recordPath)
+      try area.disk.remove(recordPath, isSpare: !record.isDurable)
     } catch {
       return false
     }

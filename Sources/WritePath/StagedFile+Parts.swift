@@ -107,8 +107,9 @@ extension StagedFile {
     guard base != nil || !planned.isCopy else {
       throw .store(ObjectStoreError(.localReadFailed, "the part was changed meanwhile", key: session.target.key))
     }
-    let upload = try inStore { () throws(ObjectStoreError) in try session.begin() }
+    // While others begin the upload.
     if base == nil { try fill(planned.range, writersWait: writersWait, session.cancellation) }
+    let upload = try inStore { () throws(ObjectStoreError) in try session.begin() }
     let range = ByteRange(
       offset: planned.range.lowerBound, length: planned.range.upperBound - planned.range.lowerBound)
     let part = try inStore { () throws(ObjectStoreError) in

@@ -45,6 +45,8 @@ final class Bench: Sendable {
     configuration.host = "bench"
     configuration.writeMode = writeMode
     configuration.parallelUploads = 1
+    // Tests count requests.
+    configuration.probesEarly = false
     let scheduled = Scheduled()
     self.scheduled = scheduled
     let readPath = ReadPath(

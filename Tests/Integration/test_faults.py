@@ -13,7 +13,7 @@ import pytest
 from conftest import MODES
 from support.commands import eventually
 from support.errors import outcome
-from support.faults import KINDS, Faults
+from support.faults import KINDS, Faults, wrong_tag
 from support.processes import is_alive
 from support.versions import describe, render, whole
 
@@ -164,7 +164,8 @@ def test_all_kinds_of_faults_and_files_that_cannot_be_stored(dies, mode, bucket,
     """For one name in ten the server only has errors, until it is well again."""
     middle = proxy(bucket.server)
     mounted = mount(bucket, mode=mode, endpoint=middle.endpoint)
-    faults = Faults(SEED, KINDS)
+    # Not with wrong tags: two in a row prove that this server's tags are no sums, and are not compared any more.
+    faults = Faults(SEED, [kind for kind in KINDS if kind is not wrong_tag])
     faults.hopeless = lambda key: key.endswith("7")
     check_through_faults(mounted, bucket, middle, faults, 40, dies)
 

@@ -25,7 +25,8 @@ def between(bucket, mount, mode, proxy):
 @pytest.fixture
 def writeback(bucket, mount, proxy):
     middle = proxy(bucket.server)
-    return middle, mount(bucket, mode="writeback", endpoint=middle.endpoint).ask_what_is_asked_once()
+    mounted = mount(bucket, "--metadata-ttl", "500ms", mode="writeback", endpoint=middle.endpoint)
+    return middle, mounted.ask_what_is_asked_once()
 
 
 # MARK: Errors of uploads in the background
@@ -235,7 +236,7 @@ def test_what_a_waiting_file_has_replaced_goes_with_it(there, then, bucket, writ
     name = root / "directory" / "name"
     if there == "by another client":
         bucket.put("directory/name", b"old")
-        eventually(name.exists, "it is seen", 15)
+        eventually(name.exists, "it is seen")
     elif there == "exclusively":
         with open(name, "xb") as file:
             file.write(b"old")

@@ -70,7 +70,7 @@ class Responder:
         touched = min(capacity, 2 << 30)
         arguments = [options.responder, "--bucket", BUCKET, "--env-file", str(variables)]
         arguments += ["--first-byte-delay", self.delay, "--memory-limit", f"{capacity // MIB}M"]
-        arguments += ["--prefault", f"{touched // MIB}M"]
+        arguments += ["--prefault", f"{touched // MIB}M", "--tags", options.tags]
         with _running(arguments, variables, log, "the responder") as environment:
             past = environment | {"WAYSFS_ENDPOINT": environment["WAYSFS_RESPONDER_CONTROL"]}
             yield Running(environment, s3.Bucket(past, BUCKET))

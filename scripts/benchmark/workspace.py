@@ -83,8 +83,9 @@ class Workspace:
             names = [f"many/{self.small_name(number)}" for number in range(self.sizes.objects)]
             self.bucket.parallel(lambda name: self.bucket.put(name, name.encode()), names)
         if "small" in keys:
-            numbers = range(self.sizes.reads)
-            self.bucket.parallel(lambda n: self.bucket.put(f"small/{self.small_name(n)}", bytes(self.small(n))), numbers)
+            self.bucket.parallel(
+                lambda n: self.bucket.put(f"small/{self.small_name(n)}", bytes(self.small(n))), range(self.sizes.reads)
+            )
 
     def warm_up(self, key, expected):
         """Brings a large object into the server's page cache, which is not what is measured."""
