@@ -75,7 +75,9 @@ extension Filesystem {
     let orphaned = naming.exclusive {
       change()
       tree.move(move.name, from: move.parent, to: move.newName, in: move.newParent)
-      for file in [view] + (view.type == .directory ? tree.descendants(of: view.id) : []) { rewriteRecord(of: file.id) }
+      // Never closed perhaps, but what it replaces and the object of its old name are about to go.
+      rewriteRecord(of: view.id, isNeeded: configuration.writeMode == .writeback)
+      if view.type == .directory { for file in tree.descendants(of: view.id) { rewriteRecord(of: file.id) } }
       // The record of what was replaced goes last: there is none without one that takes its place.
       return replaced.flatMap { orphan($0) }
     }
@@ -83,11 +85,12 @@ extension Filesystem {
   }
 
   /// Lets the journal know the name and the attributes that a file has now.
-  func rewriteRecord(of inode: InodeID) {
+  /// - Parameter isNeeded: makes a record also where there was none.
+  func rewriteRecord(of inode: InodeID, isNeeded: Bool = false) {
     guard let view = tree.view(inode), let path = view.path, let content = view.content, let staged = content.staged
     else { return }
     staged.renamed(to: key(path))
-    guard content.awaitsUpload, staged.isRecordCurrent else { return }
+    guard content.isDirty, staged.isRecorded ? staged.isRecordCurrent : isNeeded else { return }
     let plan = commitPlan(view, content, path)
     do throws(WriteError) {
       try staged.record(for: plan.target, condition: plan.condition, as: .closed, durable: false)

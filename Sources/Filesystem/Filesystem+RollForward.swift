@@ -75,7 +75,7 @@ extension Filesystem {
         }
         markers.append(entry.key)
       } else if let copy = made[key] {
-        guard copy.etag == entry.etag, copy.size == entry.size else {
+        guard intent.isCopied(entry, copy) else {
           files = false
           continue
         }
@@ -120,6 +120,16 @@ extension RenameIntent {
     case .deleting: return true
     case .copying: return destination.etag == source.etag && destination.size == source.size
     }
+  }
+
+  /// Whether one below the destination is the copy of one below the source.
+  fileprivate func isCopied(_ entry: ListEntry, _ copy: ListEntry) -> Bool {
+    guard copy.size == entry.size else { return false }
+    if copy.etag == entry.etag { return true }
+    // The copy of an object made of parts has another tag. Once everything was copied, only a change since tells them
+    // apart.
+    let isMadeOfParts = entry.etag.value.utf8.contains(UInt8(ascii: "-"))
+    return phase != .copying && isMadeOfParts && copy.lastModified >= entry.lastModified
   }
 
   /// Whether the destination is still what the program saw when it asked for the rename.

@@ -246,6 +246,8 @@ extension Tree {
     _ id: InodeID, _ content: FileContent?, from old: ETag, to version: FileVersion
   ) -> StagedFile? {
     withState { state in
+      // It may have been opened since the copy was asked for.
+      let content = state.nodes[id]?.content ?? content
       let staged: StagedFile? = content?.withState { state in
         guard state.version?.etag == old else { return nil }
         state.version = version

@@ -50,6 +50,9 @@ extension StagedFile {
     for tag in tags { entry.note(.expected(tag)) }
   }
 
+  /// Waits while an upload keeps the writers out.
+  public func waitForWriting() { writing.shared {} }
+
   /// Whether the journal has a record of some version of this file.
   public var isRecorded: Bool { state.withLock { $0.recorded != nil } }
 

@@ -113,6 +113,17 @@ import Testing
         Step(["b": "large"], between: ["a": "large", "b": "large"], rename("a", "b")), Step(["b": "large"], upload),
       ]),
     Scenario(
+      testDescription: "a directory with a large file is renamed", objects: ["d/": "", "d/a": "A"],
+      steps: [
+        Step(["d/a": "A", "d/big": "large"]) { bench in
+          try bench.save("d/big", large)
+          bench.runUploads()
+        },
+        Step(
+          ["f/a": "A", "f/big": "large"], between: ["f/a": "A", "f/big": "large", "d/big": "large"], rename("d", "f")),
+        Step(["f/a": "A", "f/big": "large"], upload),
+      ]),
+    Scenario(
       testDescription: "a directory is renamed", objects: ["d/": "", "d/a": "A", "d/e/": "", "d/e/b": "B"],
       steps: [
         Step(["d/a": "A", "d/e/b": "B", "d/c": "C"], save("d/c", "C")),

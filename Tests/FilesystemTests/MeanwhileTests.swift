@@ -1,0 +1,170 @@
+import Basics
+import ObjectStore
+import Synchronization
+import SystemPackage
+import Testing
+
+@testable import Filesystem
+
+/// What programs do while a request of another call is under way.
+@Suite struct MeanwhileTests {
+  /// Runs something once, when the bucket is asked for `kind`.
+  private func during(
+    _ kind: FailingObjectStore.Kind, _ bench: Bench, _ body: @escaping @Sendable () throws -> Void
+  ) -> OneTime {
+    let once = OneTime()
+    bench.store.setRule { operation in
+      if operation.kind == kind, once.isFirst { #expect(throws: Never.self) { try body() } }
+      return nil
+    }
+    return once
+  }
+
+  private func changes(_ change: (inout AttributeChanges) -> Void) -> AttributeChanges {
+    var changes = AttributeChanges()
+    change(&changes)
+    return changes
+  }
+
+  /// A bucket with `d/a`, made of parts: a copy of it has another tag.
+  private func large() throws -> (Bench, [UInt8]) {
+    let bench = try Bench(lifetime: 100)
+    let bytes = pattern(9 << 20)
+    try bench.save("d/a", bytes, makingDirectories: true)
+    return (bench, bytes)
+  }
+
+  @Test func aFileOpenedDuringItsRenameIsReadToItsEnd() throws {
+    let (bench, bytes) = try large()
+    let inode = try bench.inode("d/a")
+    let opened = Mutex<HandleID?>(nil)
+    let once = during(.copy, bench) {
+      let mode = OpenMode(reads: true, writes: true)
+      let handle = try bench.filesystem.open(inode, mode, bench.context).handle
+      opened.withLock { $0 = handle }
+    }
+    try bench.rename("d/a", to: "b")
+    #expect(!once.isFirst)
+    let handle = try #require(opened.withLock { $0 })
+    #expect(try bench.read(handle, at: 8 << 20, count: 100) == Array(bytes[(8 << 20)..<(8 << 20) + 100]))
+    try bench.write("x".utf8, to: handle)
+    try bench.close(handle)
+    #expect(bench.memory.keys.map(\.string) == ["b", "d/"])
+    #expect(bench.object("b")?.first == UInt8(ascii: "x"))
+  }
+
+  @Test func aFileOpenedDuringTheRenameOfItsDirectoryIsReadToItsEnd() throws {
+    let (bench, bytes) = try large()
+    let inode = try bench.inode("d/a")
+    let opened = Mutex<HandleID?>(nil)
+    let once = during(.copy, bench) {
+      let mode = OpenMode(reads: true, writes: true)
+      let handle = try bench.filesystem.open(inode, mode, bench.context).handle
+      opened.withLock { $0 = handle }
+    }
+    try bench.rename("d", to: "e")
+    #expect(!once.isFirst)
+    let handle = try #require(opened.withLock { $0 })
+    #expect(try bench.read(handle, at: 8 << 20, count: 100) == Array(bytes[(8 << 20)..<(8 << 20) + 100]))
+    try bench.write("x".utf8, to: handle)
+    try bench.close(handle)
+    #expect(bench.memory.keys.map(\.string) == ["e/", "e/a"])
+    #expect(bench.object("e/a")?.first == UInt8(ascii: "x"))
+  }
+
+  @Test func aFileOpenedWhileItsModeIsSetIsReadAndWritten() throws {
+    let (bench, bytes) = try large()
+    let inode = try bench.inode("d/a")
+    let opened = Mutex<HandleID?>(nil)
+    let once = during(.copy, bench) {
+      let handle = try bench.filesystem.open(inode, OpenMode(reads: true, writes: true), bench.context).handle
+      try bench.write("x".utf8, to: handle)
+      opened.withLock { $0 = handle }
+    }
+    _ = try bench.filesystem.setAttributes(inode, changes { $0.mode = 0o600 }, nil, bench.context)
+    #expect(!once.isFirst)
+    let handle = try #require(opened.withLock { $0 })
+    #expect(try bench.read(handle, at: 8 << 20, count: 100) == Array(bytes[(8 << 20)..<(8 << 20) + 100]))
+    try bench.close(handle)
+    #expect(bench.memory.keys.map(\.string) == ["d/", "d/a"])
+    #expect(bench.object("d/a")?.first == UInt8(ascii: "x"))
+  }
+
+  @Test(arguments: [WriteMode.close, .writeback])
+  func whatIsWrittenDuringARenameGoesToTheNewName(_ mode: WriteMode) throws {
+    let bench = try Bench(writeMode: mode)
+    try bench.save("a", "before".utf8)
+    #expect(bench.filesystem.drain() == [])
+    let handle = try bench.open("a", writes: true)
+    let once = during(.copy, bench) { try bench.write("during".utf8, to: handle) }
+    try bench.rename("a", to: "b")
+    #expect(!once.isFirst)
+    try bench.close(handle)
+    #expect(bench.filesystem.drain() == [])
+    #expect(bench.memory.keys == [ObjectKey("b")])
+    #expect(bench.text("b") == "during")
+  }
+
+  @Test(arguments: [WriteMode.close, .writeback])
+  func whatIsClosedDuringTheRenameOfItsDirectoryIsThereAfterACrash(_ mode: WriteMode) throws {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    do {
+      let bench = try Bench(over: memory, directory: directory, writeMode: mode)
+      try bench.save("d/a", "before".utf8, makingDirectories: true)
+      #expect(bench.filesystem.drain() == [])
+      let handle = try bench.open("d/a", writes: true)
+      let once = during(.copy, bench) {
+        try bench.write("during".utf8, to: handle)
+        if mode == .writeback { try bench.filesystem.flush(handle, bench.context) }
+      }
+      try bench.rename("d", to: "e")
+      #expect(!once.isFirst)
+      if mode == .close { try bench.close(handle) }
+      // It holds the bench.
+      bench.store.setRule { _ in nil }
+    }
+    let next = try Bench(over: memory, directory: directory, writeMode: mode)
+    next.filesystem.takeUpUnsent()
+    #expect(memory.keys.map(\.string) == ["e/", "e/a"])
+    #expect(next.text("e/a") == "during")
+  }
+
+  @Test func aFileThatIsRemovedWhileItIsUploadedStaysRemoved() throws {
+    let bench = try Bench(writeMode: .writeback)
+    try bench.save("a", "x".utf8)
+    let gate = Gate()
+    bench.store.setRule { $0.kind == .put && $0.key == ObjectKey("a") ? .hold(gate) : nil }
+    let isOver = OneShot<Void>()
+    _ = Thread.start(name: "uploads") {
+      bench.runUploads()
+      isOver.fulfil(())
+    }
+    gate.waitForArrival()
+    let isRemoved = OneShot<Errno?>()
+    _ = Thread.start(name: "unlink") { isRemoved.fulfil(failure { try bench.unlink("a") }) }
+    gate.open()
+    #expect(isRemoved.wait() == nil)
+    isOver.wait()
+    #expect(bench.memory.keys.isEmpty)
+    #expect(bench.filesystem.drain() == [])
+    #expect(bench.memory.keys.isEmpty)
+    #expect(bench.journal.space.used == 0)
+  }
+
+  @Test func theNextMountSendsWhileItsOwnProgramsWriteTheSameName() throws {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    do {
+      let bench = try Bench(over: memory, directory: directory, writeMode: .writeback)
+      try bench.save("a", "of before".utf8)
+    }
+    let next = try Bench(over: memory, directory: directory, writeMode: .writeback)
+    let once = during(.put, next) { try next.save("a", "of now".utf8) }
+    next.filesystem.takeUpUnsent()
+    #expect(!once.isFirst)
+    next.runUploads()
+    _ = next.filesystem.drain()
+    let contents = Set(memory.keys.compactMap { memory.bytes(of: $0) }.map { String(decoding: $0, as: UTF8.self) })
+    #expect(contents == ["of before", "of now"])
+    #expect(memory.keys.count == 2)
+  }
+}
