@@ -41,7 +41,8 @@ extension Filesystem {
     } catch {
       if case .superseded = error { return }
       if case .store(let cause) = error, cause.code == .preconditionFailed {
-        throw keepBoth(inode, content, staged, plan.target, path)
+        guard let errno = keepBoth(inode, content, staged, plan.target, version) else { return }
+        throw errno
       }
       // A refused one has made nothing: what has the name is somebody else's.
       content.withState { $0.mayExist = true }

@@ -29,17 +29,20 @@ extension Filesystem {
   }
 
   /// Somebody else changed the object first: it stays, and this machine's bytes are stored beside it.
+  /// - Parameter version: the recorded bytes to store; nil: the newest.
+  /// - Returns: nil, and nothing has happened, when that version was changed: the next is dealt with when it is recorded.
   func keepBoth(
-    _ inode: InodeID, _ content: FileContent, _ staged: StagedFile, _ target: UploadTarget, _ path: String
-  ) -> Errno {
+    _ inode: InodeID, _ content: FileContent, _ staged: StagedFile, _ target: UploadTarget, _ version: UInt64?
+  ) -> Errno? {
     do throws(WriteError) {
       let kept = try Conflict.store(
-        staged, target, host: configuration.host, time: configuration.time, conditions: conditions)
+        staged, target, host: configuration.host, time: configuration.time, conditions: conditions, version: version)
       log.warning(
         "somebody else changed the object first; both versions are kept",
         metadata: ["bucket": "\(store.bucket)", "key": "\(target.key)", "ours": "\(kept)"])
     } catch {
-      return keep(staged, target, .ifAbsent, error)
+      if case .superseded = error { return nil }
+      return keep(staged, target, .ifAbsent, isRecorded: version != nil, error)
     }
     naming.exclusive { tree.disown(inode, content) }
     staged.forgetRecord()

@@ -140,10 +140,11 @@ extension Filesystem {
   /// Removes the local bytes of a file that nobody needs. What was closed before a write failed is still needed.
   func discard(_ staged: StagedFile) {
     guard staged.failure != nil, staged.isRecorded else { return staged.discard() }
-    staged.setAside()
+    guard let pending = staged.setAside() else { return }
     log.error(
-      "the version that was closed before a write failed is kept; the next mount sends it",
+      "the version that was closed before a write failed is kept, and sent",
       metadata: ["kept": "\(journal?.directory.string ?? "")"])
+    sendClosed(pending)
   }
 
   private func openFile(_ id: HandleID) throws(Errno) -> FileHandle {

@@ -71,6 +71,12 @@ extension Filesystem {
     }
   }
 
+  /// Sends a version that was closed in the background: what came after it is not whole.
+  func sendClosed(_ file: PendingFile) {
+    let left = Left(file: file, staged: StagedFile(resuming: file, context: staging))
+    uploads.add(after: 0) { [self] in sendInOrder([left], failures: 0) }
+  }
+
   /// What became of a file of an earlier mount.
   private enum Sending { case done, failed, hopeless }
 

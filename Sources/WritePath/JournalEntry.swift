@@ -313,25 +313,29 @@ public final class JournalEntry: Sendable {
   }
 
   /// Gives the live data away to `recovered`, with what is known of it: it is not whole, since a write failed, but not
-  /// ours to delete. A version that was recorded before stays for the next mount.
-  public func setAside() {
+  /// ours to delete.
+  /// - Returns: the version that was recorded before, as if an earlier mount had left it; nil without one.
+  @discardableResult
+  public func setAside() -> JournalEntry? {
     gate.exclusive {
       let before = state.withLock { state in
         let before = state
         state.isGone = true
+        state.live.reserved = 0
+        state.frozen?.reserved = 0
         return before
       }
-      guard !before.isGone else { return }
-      // Nobody has changed what is recorded.
-      guard before.record == nil || before.frozen != nil else { return notes.end(removing: false) }
-      area.copyNotes(number, to: area.recovered, name: before.record?.target.key)
-      if let name = before.live.path.lastComponent?.string { try? area.move(name, to: area.recovered) }
+      guard !before.isGone else { return nil }
+      // Without a copy, nobody has changed what is recorded.
+      if before.record == nil || before.frozen != nil {
+        area.copyNotes(number, to: area.recovered, name: before.record?.target.key)
+        if let name = before.live.path.lastComponent?.string { try? area.move(name, to: area.recovered) }
+        area.space.release(before.live.reserved)
+      }
       notes.end(removing: before.record == nil && notes.upload == nil)
-      area.space.release(
-        state.withLock { state in
-          defer { state.live.reserved = 0 }
-          return state.live.reserved
-        })
+      return before.record.map {
+        JournalEntry(area: area, number: number, live: before.frozen ?? before.live, record: $0)
+      }
     }
   }
 

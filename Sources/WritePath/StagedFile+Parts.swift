@@ -16,7 +16,7 @@ extension StagedFile {
     try adoptParts(of: session, order)
     let rounds = 3
     for round in (order.retires ? rounds : 1)...rounds {
-      if round < rounds || order.version != nil {
+      if !order.retires, round < rounds || order.version != nil {
         guard let sent = try sendParts(session, order, writersWait: false) else { continue }
         // From here no part is sent, so none changes under the completion.
         session.seal()
@@ -48,6 +48,7 @@ extension StagedFile {
 
   private func sendLastParts(_ session: UploadSession, _ order: UploadOrder) throws(WriteError) -> SentState {
     if let failure { throw .incomplete(failure) }
+    try requireVersion(order)
     guard let sent = try sendParts(session, order, writersWait: true) else {
       throw .store(ObjectStoreError(.conflict, "the parts could not be sent", key: order.target.key))
     }

@@ -24,17 +24,30 @@ extension StagedFile {
       let record = JournalRecord(
         state: kind, target: target, size: state.size, condition: condition, base: state.base,
         present: state.present, dirty: state.dirty)
+      // Else it would be sent once more by the next mount, and meet itself or what came after it.
+      guard state.changes != state.uploadedChanges else { return }
+      let made = Recorded(
+        changes: state.changes, size: state.size, isLive: true, target: target, condition: condition,
+        isDurable: isDurable)
       do throws(Errno) {
         try entry.write(record, durable: isDurable)
       } catch {
+        // It may be the new one that the disk has.
+        if entry.isRecorded { self.state.withLock { $0.recorded = made.uncertain(after: $0.recorded) } }
         throw .staging(error)
       }
-      self.state.withLock {
-        $0.recorded = Recorded(
-          changes: state.changes, size: state.size, isLive: true, target: target, condition: condition,
-          isDurable: isDurable)
-      }
+      self.state.withLock { $0.recorded = made }
     }
+    noteExpected()
+  }
+
+  /// Tells the journal of uploads that it has not heard of.
+  func noteExpected() {
+    let tags = state.withLock { state in
+      defer { state.notedExpected = state.expected.count }
+      return state.expected.dropFirst(state.notedExpected)
+    }
+    for tag in tags { entry.note(.expected(tag)) }
   }
 
   /// Whether the journal has a record of some version of this file.
@@ -124,6 +137,14 @@ extension StagedFile {
 }
 
 extension StagedFile.Recorded {
+  /// This record or the one of before, whichever the disk has: nothing of either may be changed in place.
+  fileprivate func uncertain(after before: Self?) -> Self {
+    var either = before ?? self
+    either.size = max(size, either.size)
+    either.isLive = true
+    return either
+  }
+
   /// Whether the record says all that a new one would.
   fileprivate func isCurrent(
     _ state: StagedFile.State, _ target: UploadTarget, _ condition: WriteCondition, _ isDurable: Bool

@@ -152,12 +152,8 @@ extension StagedFile {
   /// Remembers a version that the object is about to get, also beyond the end of this process if the file is to be sent
   /// by the next mount then.
   func expect(_ tag: ETag) {
-    let isNew = state.withLock { state in
-      guard !state.expected.contains(tag) else { return false }
-      state.expected.append(tag)
-      return true
-    }
-    if isNew, isRecorded { entry.note(.expected(tag)) }
+    state.withLock { if !$0.expected.contains(tag) { $0.expected.append(tag) } }
+    if isRecorded { noteExpected() }
   }
 
   /// Whether there were uploads of this file of which nobody heard how they ended.

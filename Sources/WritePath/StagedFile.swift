@@ -76,6 +76,7 @@ public final class StagedFile: Sendable {
     restored.allocated = record.present
     restored.isNamed = true
     restored.expected = pending.expected
+    restored.notedExpected = pending.expected.count
     restored.recorded = Recorded(
       changes: 1, size: record.size, isLive: true, target: record.target, condition: record.condition,
       isDurable: true)
@@ -104,13 +105,19 @@ public final class StagedFile: Sendable {
       throw .staging(Errno(rawValue: EFBIG))
     }
     noteName()
+    let needed = state.withLock { $0.unallocated(in: offset..<offset + UInt64(bytes.count)) }
     do throws(Errno) {
-      try entry.reserve(state.withLock { $0.unallocated(in: offset..<offset + UInt64(bytes.count)) })
+      try entry.reserve(needed)
     } catch {
       state.withLock { $0.failure = error }
       throw .staging(error)
     }
-    while try !writeBeside(bytes, at: offset) { try saveRecord(from: offset) }
+    do throws(WriteError) {
+      while try !writeBeside(bytes, at: offset) { try saveRecord(from: offset) }
+    } catch {
+      entry.release(needed)
+      throw error
+    }
     stream()
   }
 
@@ -147,12 +154,12 @@ public final class StagedFile: Sendable {
       while ftruncate(entry.file.descriptor.rawValue, Int(size)) != 0 {
         guard errno == EINTR else { throw .staging(Errno(rawValue: errno)) }
       }
-      let isNoted = state.withLock { state in
-        guard !state.isRetired else { return false }
-        state.truncated(to: size)
-        return true
+      let freed: UInt64? = state.withLock { state in
+        guard !state.isRetired else { return nil }
+        return state.truncated(to: size)
       }
-      guard isNoted else { throw .staging(.staleNFSFileHandle) }
+      guard let freed else { throw .staging(.staleNFSFileHandle) }
+      entry.release(freed)
     }
   }
 
@@ -226,9 +233,12 @@ public final class StagedFile: Sendable {
   public func giveUpUpload() { abandonSession() }
 
   /// Lets go of a file that is not whole, but not of the version that the journal has a record of.
-  public func setAside() {
+  /// - Returns: that version, as if an earlier mount had left it; nil without one.
+  public func setAside() -> PendingFile? {
     abandonSession()
-    entry.setAside()
+    guard let entry = entry.setAside(), let record = entry.record else { return nil }
+    return PendingFile(
+      entry: entry, record: record, upload: nil, expected: state.withLock { $0.expected }, mayBeTorn: false)
   }
 
   /// Forgets an upload under way and the local file. Only for a file nobody needs any more.

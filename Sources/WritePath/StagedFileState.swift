@@ -28,6 +28,8 @@ extension StagedFile {
     var nextStreamedPart = 0
     /// Versions that the object may have got without anybody hearing of it.
     var expected: [ETag] = []
+    /// How many of them the journal has heard of.
+    var notedExpected = 0
     /// What the journal's record says; nil without one.
     var recorded: Recorded?
     /// Whether the journal knows which name the bytes are for.
@@ -61,9 +63,11 @@ extension StagedFile.State {
   }
 
   /// Notes a new length.
-  mutating func truncated(to newSize: UInt64) {
-    guard newSize != size || newSize == 0 else { return }
+  /// - Returns: how many bytes on the disk are free now.
+  mutating func truncated(to newSize: UInt64) -> UInt64 {
+    guard newSize != size || newSize == 0 else { return 0 }
     changes += 1
+    let before = allocated.byteCount
     if newSize < size {
       present.removeAll(from: newSize)
       dirty.removeAll(from: newSize)
@@ -81,6 +85,7 @@ extension StagedFile.State {
     size = newSize
     // Nothing of what the failed write left behind remains.
     if newSize == 0 { failure = nil }
+    return before - allocated.byteCount
   }
 
   /// Notes that the bucket has the bytes as of `changes`.
@@ -89,6 +94,7 @@ extension StagedFile.State {
     base = StagingBase(key: key, etag: etag, size: size)
     nextStreamedPart = 0
     expected = []
+    notedExpected = 0
     // With changes since, what was dirty stays so: which of it the new version has is not known in ranges, and sending
     // it again is right.
     guard self.changes == changes else { return }

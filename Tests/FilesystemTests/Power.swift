@@ -10,6 +10,7 @@ final class Power: Sendable {
     var left: Int
     var isDead = false
     var end = ""
+    var endsWithRequest = false
   }
 
   /// Whether the step at which it ends is still done, and only its answer lost.
@@ -24,16 +25,20 @@ final class Power: Sendable {
 
   var isDead: Bool { state.withLock { $0.isDead } }
 
+  /// Whether it ended with something that the bucket was asked for.
+  var endsWithRequest: Bool { state.withLock { $0.endsWithRequest } }
+
   /// The step it did not last for.
   var end: String { state.withLock { $0.end } }
 
   /// - Returns: whether there is power for the step, and whether it is the last.
-  private func step(_ what: @autoclosure () -> String) -> (isAlive: Bool, isLast: Bool) {
+  private func step(_ what: @autoclosure () -> String, isRequest: Bool) -> (isAlive: Bool, isLast: Bool) {
     state.withLock { state in
       if state.isDead { return (false, false) }
       guard state.left > 0 else {
         state.isDead = true
         state.end = what()
+        state.endsWithRequest = isRequest
         return (false, true)
       }
       state.left -= 1
@@ -43,7 +48,7 @@ final class Power: Sendable {
 
   var disk: JournalDisk {
     JournalDisk(onStep: { step throws(Errno) in
-      guard self.step("\(step)").isAlive else { throw .ioError }
+      guard self.step("\(step)", isRequest: false).isAlive else { throw .ioError }
     })
   }
 
@@ -52,7 +57,7 @@ final class Power: Sendable {
       if self.isDead { return .fail(.connectionFailed) }
       guard ![.head, .headBucket, .get, .list, .listParts, .listUploads].contains(operation.kind) else { return nil }
       let (isAlive, isLast) = self.step(
-        "\(operation.kind) \(operation.key?.string ?? "")\(self.losesAnswer ? ", done" : "")")
+        "\(operation.kind) \(operation.key?.string ?? "")\(self.losesAnswer ? ", done" : "")", isRequest: true)
       if isAlive { return nil }
       return isLast && self.losesAnswer ? .loseAnswer(.connectionFailed) : .fail(.connectionFailed)
     }

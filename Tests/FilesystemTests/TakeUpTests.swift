@@ -107,8 +107,10 @@ import WritePath
       #expect(failure { try bench.filesystem.flush(handle, bench.context) } == .timedOut)
     }
     #expect(contents(memory) == ["content"])
+    #expect(try JournalInventory.read(root: directory.path).count == 1)
     let next = try bench(memory, directory, .close)
     next.filesystem.takeUpUnsent()
+    #expect(try JournalInventory.read(root: directory.path).isEmpty)
     #expect(memory.keys == [ObjectKey("a")])
     #expect(next.text("a") == "content")
   }
