@@ -30,6 +30,8 @@ extension StagedFile {
         changes: state.changes, size: state.size, isLive: true, target: target, condition: condition,
         isDurable: isDurable)
       do throws(Errno) {
+        // What the uploads before may have made, the next mount must know with the record.
+        for tag in state.expected { entry.note(.expected(tag)) }
         try entry.write(record, durable: isDurable)
       } catch {
         // It may be the new one that the disk has.
