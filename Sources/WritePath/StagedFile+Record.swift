@@ -31,7 +31,7 @@ extension StagedFile {
         isDurable: isDurable)
       do throws(Errno) {
         // What the uploads before may have made, the next mount must know with the record.
-        for tag in state.expected { entry.note(.expected(tag)) }
+        noteExpected()
         try entry.write(record, durable: isDurable)
       } catch {
         // It may be the new one that the disk has.
@@ -40,7 +40,6 @@ extension StagedFile {
       }
       self.state.withLock { $0.recorded = made }
     }
-    noteExpected()
   }
 
   /// Tells the journal of uploads that it has not heard of.
