@@ -25,7 +25,7 @@ public struct JournalError: Error, Sendable, CustomStringConvertible {
 ///       files/N.rename                 the intent of a rename
 ///       recovered/N.data, N.notes      open and never closed when the daemon died
 ///       quarantine/N.*                 what cannot be read
-///       spare/                         empty files to be used again
+///       spare/                         what records were, to be used again
 ///
 /// Records and intents are written under a temporary name (`.new`), made durable, renamed, and the directory is made
 /// durable; a record that need not survive a power failure skips the two waits. Nothing in `recovered` and `quarantine`

@@ -17,7 +17,7 @@ struct JournalDisk: Sendable {
     case syncDirectory(FilePath)
   }
 
-  /// Where records and notes go that are not needed any more, to be used again.
+  /// Where records go that are not needed any more, to be used again.
   var spares: SpareFiles?
   var onStep: (@Sendable (Step) throws(Errno) -> Void)?
 
@@ -33,7 +33,7 @@ struct JournalDisk: Sendable {
   func write(_ text: String, to path: FilePath, durable: Bool) throws(Errno) {
     try step(.make(path))
     spares?.take(as: path)
-    let file = try Self.open(path, O_WRONLY | O_CREAT | O_TRUNC)
+    let file = try Self.open(path, O_WRONLY | O_CREAT)
     try step(.write(path))
     var text = text
     do {
@@ -41,6 +41,7 @@ struct JournalDisk: Sendable {
     } catch {
       throw error as? Errno ?? .ioError
     }
+    guard ftruncate(file.descriptor.rawValue, text.utf8.count) == 0 else { throw Errno(rawValue: errno) }
     if durable { try sync(file, path) }
   }
 

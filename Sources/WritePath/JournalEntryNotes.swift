@@ -44,7 +44,6 @@ final class JournalEntryNotes: Sendable {
         if let file {
           open = file
         } else {
-          if !JournalDisk.exists(path) { disk.spares?.take(as: path) }
           open = try JournalDisk.open(path, O_WRONLY | O_CREAT | O_APPEND)
           // The line of a daemon that died may have no end.
           if try JournalDisk.status(open).length > 0 { text = "\n" + text }
@@ -68,7 +67,7 @@ final class JournalEntryNotes: Sendable {
         state.isGone = true
         state.file = nil
       }
-      if removing { try? disk.remove(path, isSpare: true) }
+      if removing { try? disk.remove(path) }
     }
   }
 }

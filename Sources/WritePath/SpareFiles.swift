@@ -2,11 +2,12 @@ import Glibc
 import Synchronization
 import SystemPackage
 
-/// Empty files that wait to be used again.
+/// Files of records that wait to be used again.
 ///
 /// On ext4 a file that is made soon after many were removed costs up to a millisecond: the inodes of the last seconds are
-/// passed over one by one. A small file that is written back needs a record and notes for a moment only, so these take
-/// each other's place. Whatever lies in the directory is worth nothing: it is emptied when the journal is opened.
+/// passed over one by one. A small file that is written back needs a record for a moment only. Their old bytes stay until
+/// they are written over, since cutting a file to nothing makes the next close of it start a write to the disk. Whatever
+/// lies in the directory is worth nothing: it is emptied when the journal is opened.
 ///
 /// Thread-safe; the mutex is held for a few memory accesses.
 final class SpareFiles: Sendable {
@@ -28,7 +29,7 @@ final class SpareFiles: Sendable {
     for name in try FileSystem.names(in: directory) { try FileSystem.remove(directory.appending(name)) }
   }
 
-  /// Gives an empty file that name, where nothing is; without a spare one nothing happens.
+  /// Gives a file that name, its bytes to be written over; without a spare one nothing happens.
   func take(as path: FilePath) {
     guard let name = state.withLock({ $0.names.popLast() }) else { return }
     try? FileSystem.rename(directory.appending(name), to: path)
@@ -43,13 +44,7 @@ final class SpareFiles: Sendable {
       return "\(state.next)"
     }
     guard let name else { return false }
-    let spare = directory.appending(name)
-    guard (try? FileSystem.rename(path, to: spare)) != nil else { return false }
-    // Its name is gone: what is in it counts no longer.
-    guard spare.withPlatformString({ truncate($0, 0) }) == 0 else {
-      try? FileSystem.remove(spare)
-      return true
-    }
+    guard (try? FileSystem.rename(path, to: directory.appending(name))) != nil else { return false }
     state.withLock { $0.names.append(name) }
     return true
   }

@@ -30,6 +30,8 @@ extension StagedFile {
         changes: state.changes, size: state.size, isLive: true, target: target, condition: condition,
         isDurable: isDurable)
       do throws(Errno) {
+        // What the uploads before may have made, the next mount must know with the record.
+        noteExpected()
         try entry.write(record, durable: isDurable)
       } catch {
         // It may be the new one that the disk has.
@@ -38,7 +40,6 @@ extension StagedFile {
       }
       self.state.withLock { $0.recorded = made }
     }
-    noteExpected()
   }
 
   /// Tells the journal of uploads that it has not heard of.

@@ -43,6 +43,23 @@ import Testing
     #expect(next.memory.keys.count == 2, "nothing is sent twice")
   }
 
+  @Test func whatTheBucketGotWithoutAnswerIsNoConflictForTheNextMount() throws {
+    let memory = InMemoryObjectStore()
+    let directory = try TemporaryDirectory()
+    do {
+      let bench = try Bench(over: memory, directory: directory)
+      bench.store.setRule { $0.kind == .put && $0.key == ObjectKey("a") ? .loseAnswer(.connectionFailed) : nil }
+      let handle = try bench.create("a")
+      try bench.write("first".utf8, to: handle)
+      #expect(failure { try bench.close(handle) } == .ioError)
+      #expect(bench.text("a") == "first")
+    }
+    let next = try Bench(over: memory, directory: directory)
+    next.filesystem.takeUpUnsent()
+    #expect(next.text("a") == "first")
+    #expect(next.memory.keys.count == 1, "no conflict copy")
+  }
+
   @Test func somebodyElsesEditIsNotOverwritten() throws {
     let bench = try Bench()
     try bench.put("a", "base")

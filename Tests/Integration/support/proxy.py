@@ -113,7 +113,8 @@ class _Server(ThreadingHTTPServer):
 
 
 class Proxy:
-    """An HTTP server on loopback. `script(request, forward)` gives the answer; None closes the connection, RESET resets it.
+    """An HTTP server on loopback. `script(request, forward)` gives the answer; None closes the connection, RESET
+    resets it.
 
     It forwards to a real server unless the script says otherwise. `stop` makes it unreachable, `start` brings it back
     at the same address.

@@ -78,8 +78,10 @@ class Bucket:
         self.client.delete_object(Bucket=self.name, Key=key)
 
     def keys(self, prefix=""):
+        """All keys, but for the scratch object that a mount may be trying the server with at this moment."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
-        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+        return [key for key in keys if not key.rpartition("/")[2].startswith(".waysfs-probe-")]
 
     def uploads(self):
         """Keys of multipart uploads that were begun and neither completed nor aborted."""
@@ -88,7 +90,8 @@ class Bucket:
 
     def remove(self):
         """Takes the bucket away with all that is in it."""
-        keys = self.keys()
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
         # XML cannot carry these.
         for key in [key for key in keys if not key.isprintable()]:
             self.delete(key)

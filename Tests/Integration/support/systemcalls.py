@@ -58,7 +58,7 @@ class Call:
 
 @contextlib.contextmanager
 def traced(pid):
-    """Follows a process and all its threads; gives a list that has its calls, in the order of their ends, afterwards."""
+    """Follows a process and all its threads; the list that it gives has the calls afterwards, ordered by their ends."""
     calls = []
     with tempfile.NamedTemporaryFile("r") as output:
         arguments = ["strace", "-f", "-ttt", "-T", "-y", "-s", "8", "-e", f"trace={CALLS}", "-e", "signal=none"]
