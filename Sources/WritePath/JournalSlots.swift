@@ -44,9 +44,13 @@ enum JournalSlots {
 
   /// The directories that are there and that nobody uses, with their locks.
   static func abandoned(root: FilePath, base: String, but own: Int) -> [(FilePath, SharedDescriptor)] {
-    (0..<count).compactMap { slot in
-      let directory = root.appending("\(base)-\(slot)")
-      guard slot != own, JournalDisk.exists(directory), let lock = try? lock(directory) else { return nil }
+    // One look at the root: there are seldom more than a few.
+    let names = Set((try? FileSystem.names(in: root)) ?? [])
+    return (0..<count).compactMap { slot in
+      let name = "\(base)-\(slot)"
+      guard slot != own, names.contains(name) else { return nil }
+      let directory = root.appending(name)
+      guard let lock = try? lock(directory) else { return nil }
       return (directory, lock)
     }
   }
