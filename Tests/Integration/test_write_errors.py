@@ -264,6 +264,62 @@ def test_what_a_waiting_file_has_replaced_goes_with_it(there, then, bucket, writ
     assert mounted.unsent() == []
 
 
+def test_a_file_is_listed_while_it_is_uploaded(bucket, mount, proxy):
+    """The server lists the names before the upload, and the answer arrives after it."""
+    middle = proxy(bucket.server)
+    mounted = mount(bucket, "--metadata-ttl", "0", mode="writeback", endpoint=middle.endpoint)
+    mounted.ask_what_is_asked_once()
+    listed, uploaded = threading.Event(), threading.Event()
+
+    def script(request, forward):
+        if request.method == "PUT" and request.key == "file":
+            listed.wait(20)
+            answer = forward()
+            uploaded.set()
+            return answer
+        answer = forward()
+        if request.method == "GET" and "list-type=2" in request.query and b"<Key>file<" not in answer.body:
+            listed.set()
+            uploaded.wait(5)
+            # By now the mount knows of the upload, or soon after: both must do.
+            eventually(lambda: mounted.unsent() == [], "the record goes with the upload")
+        return answer
+
+    (mounted.path / "file").write_bytes(CONTENT)
+    middle.script = script
+    assert os.listdir(mounted.path) == ["file"]
+    assert uploaded.is_set()
+
+
+def test_files_stay_listed_while_they_are_uploaded(bucket, mount, mode):
+    """Whatever is closed is in every listing that begins later."""
+    mounted = mount(bucket, "--metadata-ttl", "0", mode=mode)
+    closed, done, problems = [], threading.Event(), []
+
+    def watch():
+        while not done.is_set():
+            expected = set(closed)
+            names = set(os.listdir(mounted.path))
+            if not expected <= names:
+                problems.append(f"not listed: {sorted(expected - names)}")
+            if strange := [name for name in names if not name.startswith("file")]:
+                problems.append(f"nobody made {strange}")
+
+    watchers = [threading.Thread(target=watch) for _ in range(2)]
+    for watcher in watchers:
+        watcher.start()
+    try:
+        for number in range(400):
+            (mounted.path / f"file{number}").write_bytes(b"x")
+            closed.append(f"file{number}")
+        mounted.wait_for_uploads()
+    finally:
+        done.set()
+        for watcher in watchers:
+            watcher.join()
+    assert not problems, problems[:5]
+
+
 def test_replacing_by_rename_never_goes_back(bucket, mount, mode):
     """Write beside it, fsync, rename over: another client sees one whole version after the other."""
     mounted = mount(bucket, mode=mode)
