@@ -1,6 +1,7 @@
 import Basics
 import Logging
 import ObjectStore
+import WritePath
 
 /// What a `DirectoryStream` needs of the filesystem: where names come from and which keys they stand for.
 struct DirectorySource: Sendable {
@@ -39,6 +40,8 @@ struct DirectorySource: Sendable {
         unshowable(entry.key)
         continue
       }
+      // Some mount is trying the server with it at this moment.
+      if ConditionalWrites.isScratch(name.string) { continue }
       if directories.contains(name) {
         hidden(NameRules.path(name, in: path))
       } else {

@@ -77,9 +77,9 @@ extension Filesystem {
     _ stream: DirectoryStream, beyond position: Int, plus: Bool, _ add: (DirectoryEntry) -> Bool
   ) throws(ObjectStoreError) {
     let listed = (stream.complete ?? []).count
-    let local = stream.localNames { tree.localNames(in: stream.inode) }
+    let local = stream.localNames { tree.localNames(in: stream.inode, since: stream.startedAt) }
     for (index, name) in local.enumerated().dropFirst(max(0, position - listed)) {
-      guard let view = tree.view(name, in: stream.inode), view.content?.version == nil else { continue }
+      guard let view = tree.view(name, in: stream.inode) else { continue }
       let next = UInt64(listed + index + 3)
       guard offer(view, next, plus: plus, add) else { return }
     }

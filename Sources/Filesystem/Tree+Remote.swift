@@ -205,12 +205,14 @@ extension Tree {
     }
   }
 
-  /// Names in a directory that the bucket does not have yet.
-  func localNames(in directory: InodeID) -> [FileName] {
+  /// Names in a directory that a listing may lack which was asked for at `start`: those that the bucket does not have
+  /// yet, and those that it has got from this mount since.
+  func localNames(in directory: InodeID, since start: UInt64) -> [FileName] {
     withState { state in
       guard let node = state.nodes[directory] else { return [] }
       return node.children.compactMap { name, id in
-        state.nodes[id].flatMap { $0.isLocal ? name : nil }
+        let isNew = node.touched[name].map { $0 >= start } ?? false
+        return state.nodes[id].flatMap { isNew || $0.isLocal ? name : nil }
       }.sorted()
     }
   }

@@ -39,6 +39,11 @@ public final class ConditionalWrites: Sendable {
     self.log = log
   }
 
+  private static let scratchName = ".waysfs-probe-"
+
+  /// Whether a name is one of a scratch object, which is no file of anybody's.
+  public static func isScratch(_ name: String) -> Bool { name.utf8.starts(with: scratchName.utf8) }
+
   /// Finds out early what the server can do, on a worker and only once: a program that has opened a file to write to it
   /// will soon close it, and need not wait for the probe then. A probe that fails is made again when it is needed.
   public func prepare(on workers: WorkerPool) {
@@ -106,7 +111,7 @@ public final class ConditionalWrites: Sendable {
     let wrongVersion = ETag("00000000000000000000000000000000")
     let attempts = 4
     for _ in 0..<attempts {
-      let key = ObjectKey("\(scratchPrefix).waysfs-probe-\(String(random(), radix: 16))")
+      let key = ObjectKey("\(scratchPrefix)\(Self.scratchName)\(String(random(), radix: 16))")
       let noted = journal?.note(scratch: key)
       do throws(ObjectStoreError) {
         try store.put(PutRequest(key, body: .bytes([]), condition: .ifAbsent), cancellation)
