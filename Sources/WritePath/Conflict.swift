@@ -23,7 +23,11 @@ public enum Conflict {
         // With another key it is the version the file was made from that is gone: no other name helps.
         guard attempt < attempts, case .store(let cause) = error, cause.code == .preconditionFailed,
           cause.key == nil || cause.key == target.key
-        else { throw error }
+        else {
+          // Parts under that name are of no use to a later try.
+          staged.giveUpUpload()
+          throw error
+        }
       }
     }
     throw .store(ObjectStoreError(.conflict, "no name is free for a conflict copy", key: target.key))
