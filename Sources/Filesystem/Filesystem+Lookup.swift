@@ -12,6 +12,7 @@ extension Filesystem {
   /// Finds a name.
   public func lookup(_ parent: InodeID, _ name: FileName, _ context: CallContext) throws(Errno) -> EntryReply {
     guard name.string.utf8.count <= NameRules.longestName else { throw .fileNameTooLong }
+    if isReserved(name, in: parent) { return tree.absentEntry(until: 0, now: tree.now) }
     for _ in 0..<Self.lookupAttempts {
       let start = tree.now
       switch tree.known(name, in: parent) {

@@ -21,13 +21,16 @@ extension Tree {
       node.lookups = 1
       if type == .directory {
         // It was not there a moment ago, so there is nothing in it.
-        node.listing = Listing(entries: [:], freshUntil: expiry(from: now))
+        node.listing = Listing(
+          entries: [:], isMarked: configuration.attributes != .never, freshUntil: expiry(from: now))
         node.hasMarker = true
+        node.isMarked = configuration.attributes != .never
+        node.markedAt = now
         node.markerTime = configuration.time.wall
       }
       if let target, let etag = version?.etag { node.target = (target, etag) }
       note(node, in: directory, now)
-      return entry(node, state, now)
+      return entry(node, now)
     }
   }
 

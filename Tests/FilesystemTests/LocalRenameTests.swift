@@ -23,10 +23,10 @@ import WritePath
   @Test func whatARenamedFileReplacedDoesNotComeBackWhenItIsRemoved() throws {
     let bench = try replacing()
     try bench.unlink("final")
-    #expect(bench.memory.keys.isEmpty)
+    #expect(bench.memory.files.isEmpty)
     #expect(try bench.exists("final") == false)
     #expect(bench.filesystem.drain() == [])
-    #expect(bench.memory.keys.isEmpty)
+    #expect(bench.memory.files.isEmpty)
   }
 
   @Test func whatARenamedFileReplacedDoesNotComeBackWhenItMovesOn() throws {
@@ -34,7 +34,7 @@ import WritePath
     try bench.rename("final", to: "further")
     #expect(try bench.exists("final") == false)
     #expect(bench.filesystem.drain() == [])
-    #expect(bench.memory.keys == [ObjectKey("further")])
+    #expect(bench.memory.files == [ObjectKey("further")])
     #expect(bench.text("further") == "content")
   }
 
@@ -47,7 +47,7 @@ import WritePath
     bench.runUploads()
     #expect(bench.filesystem.drain() == [])
     #expect(bench.text("final") == "third")
-    #expect(bench.memory.keys == [ObjectKey("final")])
+    #expect(bench.memory.files == [ObjectKey("final")])
   }
 
   @Test func severalSavesSurviveACrashWithoutConflict() throws {
@@ -63,7 +63,7 @@ import WritePath
     let next = try bench(memory, directory)
     next.filesystem.takeUpUnsent()
     #expect(next.text("final") == "second")
-    #expect(next.memory.keys == [ObjectKey("final")])
+    #expect(next.memory.files == [ObjectKey("final")])
   }
 
   @Test func anUploadedFileRenamedOverOneThatWaitsLeavesNothingOfIt() throws {
@@ -72,7 +72,7 @@ import WritePath
     try bench.rename("other", to: "final")
     #expect(bench.filesystem.drain() == [])
     #expect(bench.text("final") == "from elsewhere")
-    #expect(bench.memory.keys == [ObjectKey("final")])
+    #expect(bench.memory.files == [ObjectKey("final")])
   }
 
   @Test func aFileRenamedOverOneWhoseUploadWasNotHeardOfIsNoConflict() throws {
@@ -86,7 +86,7 @@ import WritePath
     try bench.rename("new", to: "final")
     #expect(bench.filesystem.drain() == [])
     #expect(bench.text("final") == "second")
-    #expect(bench.memory.keys == [ObjectKey("final")])
+    #expect(bench.memory.files == [ObjectKey("final")])
   }
 
   @Test func aRenameDoesNotRemoveWhatSomebodyElseStoredUnderTheOldName() throws {
@@ -109,7 +109,7 @@ import WritePath
     bench.runUploads()
     try bench.rename("a", to: "b")
     #expect(bench.filesystem.drain() == [])
-    #expect(bench.memory.keys == [ObjectKey("b")])
+    #expect(bench.memory.files == [ObjectKey("b")])
     #expect(bench.text("b") == "ours")
   }
 
@@ -118,7 +118,7 @@ import WritePath
     try bench.put("final", "theirs")
     _ = bench.filesystem.drain()
     #expect(bench.text("final") == "theirs")
-    let kept = try #require(bench.memory.keys.first { $0.string.contains("conflict bench") })
+    let kept = try #require(bench.memory.files.first { $0.string.contains("conflict bench") })
     #expect(bench.memory.bytes(of: kept) == Array("content".utf8))
   }
 
@@ -134,7 +134,7 @@ import WritePath
     try bench.write(" and half".utf8, to: open, at: 4)
     try bench.close(open)
     #expect(bench.filesystem.drain() == [])
-    #expect(bench.memory.keys.map(\.string) == ["e/", "e/final", "e/open", "e/other"])
+    #expect(bench.memory.files.map(\.string) == ["e/", "e/final", "e/open", "e/other"])
     #expect(bench.text("e/final") == "content")
     #expect(bench.text("e/open") == "half and half")
   }
@@ -150,6 +150,6 @@ import WritePath
     try bench.close(handle)
     #expect(bench.filesystem.drain() == [])
     #expect(bench.text("final") == "content")
-    #expect(bench.memory.keys == [ObjectKey("final")])
+    #expect(bench.memory.files == [ObjectKey("final")])
   }
 }

@@ -42,7 +42,7 @@ import Testing
     model.open = []
     try compare(bench, model, "seed \(seed) at the end")
     for (path, bytes) in model.files { #expect(bench.object(path) == bytes, "seed \(seed): \(path) in the bucket") }
-    let keys = bench.memory.keys.filter { !$0.string.hasSuffix("/") }
+    let keys = bench.memory.files.filter { !$0.string.hasSuffix("/") }
     #expect(keys.map(\.string).sorted() == model.files.keys.sorted(), "seed \(seed)")
     #expect(bench.memory.uploadCount == 0, "seed \(seed): no upload is left over")
   }
