@@ -156,6 +156,9 @@ final class DirectoryStream: Sendable {
     }
   }
 
+  /// How many names there are so far.
+  var count: Int { state.withLock { $0.names.count } }
+
   /// Takes in one more page; the caller has `fetching` to itself.
   private func takePage(_ feed: PageFeed, beyond position: Int, _ source: DirectorySource) throws(ObjectStoreError) {
     guard state.withLock({ position >= $0.names.count && $0.feed === feed }) else { return }

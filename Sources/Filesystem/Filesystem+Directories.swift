@@ -78,7 +78,7 @@ extension Filesystem {
   }
 
   /// Keeps the whole listing, for lookups to be answered from.
-  private func remember(_ entries: [FileName: RemoteEntry], _ stream: DirectoryStream) {
+  func remember(_ entries: [FileName: RemoteEntry], _ stream: DirectoryStream) {
     guard stream.claimRemembering() else { return }
     tree.store(entries, for: stream.inode, isMarked: isMarked(stream), askedAt: stream.startedAt)
   }

@@ -31,6 +31,7 @@ public final class Filesystem: FileOperations {
   /// Who reads and then replaces the marker of a directory; nothing else is claimed by whoever holds one.
   let markers = KeyLocks()
   let handles = HandleTable()
+  let listings = ListingThreads()
   let notices = NoticeBook()
   let markersKeepAttributes = LearntFact()
   private let kernel = Mutex<(any KernelCache)?>(nil)

@@ -86,6 +86,9 @@ final class Node: @unchecked Sendable {
   // Directories.
   var children: [FileName: InodeID] = [:]
   var listing: Listing?
+  /// When the directory, or one above it, got another name (monotonic): a listing of before is of no use.
+  var movedAt: UInt64?
+  var asked = AskedNames()
   /// Names that are known not to be there, and until when (monotonic).
   var absent: [FileName: UInt64] = [:]
   /// Names that this mount changed, and when (monotonic): an answer to a question asked before is out of date.

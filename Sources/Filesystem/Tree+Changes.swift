@@ -134,6 +134,7 @@ extension Tree {
   /// A listing names versions that a copy of the directory has replaced.
   private func forgetListings(_ node: Node, _ state: inout State) {
     node.listing = nil
+    node.movedAt = now
     for child in node.children.values.compactMap({ state.nodes[$0] }) where child.type == .directory {
       forgetListings(child, &state)
     }

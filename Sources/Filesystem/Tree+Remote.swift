@@ -271,6 +271,7 @@ extension Tree {
   ) {
     withState { state in
       guard let node = state.nodes[directory], node.type == .directory else { return }
+      if let movedAt = node.movedAt, movedAt >= start { return }
       var entries = entries
       for (name, time) in node.touched where time >= start {
         entries[name] = state.child(name, of: directory).flatMap(Self.listed)
