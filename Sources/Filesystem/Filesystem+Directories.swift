@@ -15,6 +15,7 @@ extension Filesystem {
   public func openDirectory(_ inode: InodeID, _ context: CallContext) throws(Errno) -> HandleID {
     let (view, path) = try existing(inode)
     guard view.type == .directory else { throw .notDirectory }
+    noteOpened(inode)
     return handles.add(
       DirectoryStream(inode: inode, path: path, tree.origin(of: inode), directorySource, now: tree.now))
   }
@@ -79,6 +80,7 @@ extension Filesystem {
 
   /// Keeps the whole listing, for lookups to be answered from.
   func remember(_ entries: [FileName: RemoteEntry], _ stream: DirectoryStream) {
+    tree.noteRead(stream.inode)
     guard stream.claimRemembering() else { return }
     tree.store(entries, for: stream.inode, isMarked: isMarked(stream), askedAt: stream.startedAt)
   }

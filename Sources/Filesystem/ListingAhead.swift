@@ -58,7 +58,7 @@ final class ListingThreads: Sendable {
   private struct State {
     var running = 0
     var isClosed = false
-    var closer: Semaphore?
+    var waiters: [Semaphore] = []
   }
 
   private static let most = 4
@@ -88,22 +88,30 @@ final class ListingThreads: Sendable {
   }
 
   private func end() {
-    let closer: Semaphore? = state.withLock { state in
+    let awake: [Semaphore] = state.withLock { state in
       state.running -= 1
-      return state.running == 0 ? state.closer : nil
+      guard state.running == 0 else { return [] }
+      defer { state.waiters = [] }
+      return state.waiters
     }
-    closer?.signal()
+    for waiter in awake { waiter.signal() }
+  }
+
+  /// Blocks until none is running.
+  func wait() {
+    let wake = Semaphore()
+    let waits = state.withLock { state in
+      guard state.running > 0 else { return false }
+      state.waiters.append(wake)
+      return true
+    }
+    if waits { wake.wait() }
   }
 
   /// Ends them, and waits for that.
   func close() {
-    let wake = Semaphore()
-    let waits = state.withLock { state in
-      state.isClosed = true
-      state.closer = wake
-      return state.running > 0
-    }
+    state.withLock { $0.isClosed = true }
     cancellation.cancel()
-    if waits { wake.wait() }
+    wait()
   }
 }

@@ -19,6 +19,14 @@ enum RemoteEntry: Hashable, Sendable {
     }
   }
 
+  /// Whether it has the attributes of the object, so that nothing more is to be asked.
+  var isWhole: Bool {
+    switch self {
+    case .file, .directory: true
+    case .listedFile, .listedDirectory: false
+    }
+  }
+
   /// The version of an object; nil for a directory.
   var identity: ObjectIdentity? {
     switch self {
@@ -89,6 +97,10 @@ final class Node: @unchecked Sendable {
   /// When the directory, or one above it, got another name (monotonic): a listing of before is of no use.
   var movedAt: UInt64?
   var asked = AskedNames()
+  /// When its names were last read, or a directory in it was opened by a program that does so for many (monotonic).
+  var walkedAt: UInt64 = 0
+  /// From when on it may be walked again (monotonic).
+  var walkableAt: UInt64 = 0
   /// Names that are known not to be there, and until when (monotonic).
   var absent: [FileName: UInt64] = [:]
   /// Names that this mount changed, and when (monotonic): an answer to a question asked before is out of date.

@@ -39,13 +39,17 @@ final class PageFeed: Sendable {
 
   private let store: any ObjectStore
   private let prefix: String
+  private let isDelimited: Bool
   private let state = Mutex(State())
   private let cancellation = Cancellation()
 
-  /// - Parameter prefix: what the keys start with; folded at the next slash.
-  init(_ store: any ObjectStore, prefix: String) {
+  /// - Parameters:
+  ///   - prefix: what the keys start with.
+  ///   - isDelimited: whether they are folded at the next slash.
+  init(_ store: any ObjectStore, prefix: String, delimited isDelimited: Bool = true) {
     self.store = store
     self.prefix = prefix
+    self.isDelimited = isDelimited
   }
 
   /// Blocks until the next page is there; nil at the end. After an error the next call asks for the same page again.
@@ -89,7 +93,7 @@ final class PageFeed: Sendable {
   }
 
   private func ask(_ token: String?) {
-    store.list(ListRequest(prefix: prefix, delimited: true, continuation: token), cancellation) { answer in
+    store.list(ListRequest(prefix: prefix, delimited: isDelimited, continuation: token), cancellation) { answer in
       self.arrived(answer, token)
     }
   }

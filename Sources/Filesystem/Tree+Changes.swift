@@ -20,6 +20,7 @@ extension Tree {
       node.freshUntil = expiry(from: now)
       node.lookups = 1
       if type == .directory {
+        state.spoilWalks(name, in: directory)
         // It was not there a moment ago, so there is nothing in it.
         node.listing = Listing(
           entries: [:], isMarked: configuration.attributes != .never, freshUntil: expiry(from: now))
@@ -42,7 +43,9 @@ extension Tree {
       directory.touch(name, at: now)
       directory.listing?.entries[name] = nil
       directory.noteAbsent(name, until: expiry(from: now), now: now)
-      if let node = state.child(name, of: parent) { state.detach(node) }
+      guard let node = state.child(name, of: parent) else { return }
+      if node.type == .directory { state.spoilWalks(name, in: directory) }
+      state.detach(node)
     }
   }
 
@@ -64,7 +67,11 @@ extension Tree {
       node.name = newName
       node.parent = newParent
       destination.children[newName] = node.id
-      if node.type == .directory { forgetListings(node, &state) }
+      if node.type == .directory {
+        state.spoilWalks(name, in: source)
+        state.spoilWalks(newName, in: destination)
+        forgetListings(node, &state)
+      }
       note(node, in: destination, now)
       state.dropIfUnused(source)
     }
@@ -101,7 +108,7 @@ extension Tree {
       if node.markerTime == nil { node.markerTime = configuration.time.wall }
       node.attributesKnown = true
       node.freshUntil = expiry(from: now)
-      if let parent = node.parent.flatMap({ state.nodes[$0] }) { parent.touch(node.name, at: now) }
+      if let parent = node.parent.flatMap({ state.nodes[$0] }) { note(node, in: parent, now) }
     }
   }
 
@@ -126,7 +133,7 @@ extension Tree {
     }
   }
 
-  private func note(_ node: Node, in directory: Node, _ now: UInt64) {
+  func note(_ node: Node, in directory: Node, _ now: UInt64) {
     directory.touch(node.name, at: now)
     if let listed = Self.listed(node) { directory.listing?.entries[node.name] = listed }
   }

@@ -55,7 +55,7 @@ extension Tree {
       guard !hasNoMarker(node) else { return }
       node.hasMarker = true
       if node.markerTime == nil { node.markerTime = configuration.time.wall }
-      if let parent = node.parent.flatMap({ state.nodes[$0] }) { parent.touch(node.name, at: now) }
+      if let parent = node.parent.flatMap({ state.nodes[$0] }) { note(node, in: parent, now) }
     }
   }
 }

@@ -61,7 +61,7 @@ extension Tree {
       guard let path = state.path(of: directory) else { return .gone }
       guard let listed else { return .ask(path: NameRules.path(name, in: path), hint: nil) }
       if let remote {
-        guard listed.isMarked else {
+        guard listed.isMarked, !remote.isWhole else {
           let known = Knowledge(until: listed.freshUntil, isTrusted: true)
           if let node = adopt(name, in: directory, remote, known, &state) {
             node.lookups += 1
@@ -97,7 +97,7 @@ extension Tree {
       } else if isTouched {
         return .removed
       }
-      guard !isMarked, !isTouched,
+      guard !isMarked || name.remote.isWhole, !isTouched,
         let node = adopt(name.name, in: directory, name.remote, Knowledge(until: until, isTrusted: true), &state)
       else { return .ask }
       node.lookups += 1
@@ -156,6 +156,7 @@ extension Tree {
     if let existing { state.detach(existing) }
     let node = state.add(name, to: directory, type: type, posix: PosixAttributes())
     learn(node, remote, known, &state)
+    if type == .directory { takeForeseen(node, &state) }
     return node
   }
 
@@ -271,15 +272,23 @@ extension Tree {
   ) {
     withState { state in
       guard let node = state.nodes[directory], node.type == .directory else { return }
-      if let movedAt = node.movedAt, movedAt >= start { return }
-      var entries = entries
-      for (name, time) in node.touched where time >= start {
-        entries[name] = state.child(name, of: directory).flatMap(Self.listed)
-      }
-      let isMarkedSince = node.markedAt.map { $0 >= start } ?? false
-      node.listing = Listing(
-        entries: entries, isMarked: asks(whenMarked: isMarked || isMarkedSince, state), freshUntil: expiry(from: start))
+      keep(entries, for: node, isMarked: isMarked, askedAt: start, state)
     }
+  }
+
+  func keep(
+    _ entries: [FileName: RemoteEntry], for node: Node, isMarked: Bool, askedAt start: UInt64, _ state: State
+  ) {
+    if let movedAt = node.movedAt, movedAt >= start { return }
+    let until = expiry(from: start)
+    if let listing = node.listing, listing.freshUntil > until { return }
+    var entries = entries
+    for (name, time) in node.touched where time >= start {
+      entries[name] = state.child(name, of: node.id).flatMap(Self.listed)
+    }
+    let isMarkedSince = node.markedAt.map { $0 >= start } ?? false
+    node.listing = Listing(
+      entries: entries, isMarked: asks(whenMarked: isMarked || isMarkedSince, state), freshUntil: until)
   }
 
   /// A node as a listing shows it; nil for a file the bucket does not have yet.

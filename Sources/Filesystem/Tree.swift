@@ -15,6 +15,10 @@ final class Tree: Sendable {
     var nextInode: UInt64 = 2
     /// A marker did not keep the mark: what listings show is never all there is.
     var marksAreLost = false
+    /// Walks under way, and what they found in directories that nobody has looked up since, by path.
+    var walks: [Walk] = []
+    var nextWalk = 0
+    var foreseen: [String: Foreseen] = [:]
   }
 
   let configuration: FilesystemConfiguration
@@ -179,6 +183,7 @@ extension Tree.State {
   mutating func dropIfUnused(_ node: Node) {
     var next: Node? = node
     while let node = next, node.id != .root, node.lookups == 0, node.content == nil, node.children.isEmpty {
+      noteForgotten(node)
       let parent = node.parent.flatMap { nodes[$0] }
       if let parent, parent.children[node.name] == node.id { parent.children[node.name] = nil }
       nodes[node.id] = nil
