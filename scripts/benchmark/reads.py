@@ -38,7 +38,8 @@ def sequential(space, system, _):
         bare.read_file(path)
         again = watch.sample()
         compare(path, space.large, system)
-    return {"read": first, "read-cpu": Sample(cpu=first.cpu * GIB / space.sizes.size), "resident": after, "again": again}
+    per_gib = Sample(cpu=first.cpu * GIB / space.sizes.size)
+    return {"read": first, "read-cpu": per_gib, "resident": after, "again": again}
 
 
 def four(space, system, _):
