@@ -30,6 +30,7 @@ public final class Filesystem: FileOperations {
   let tree: Tree
   let locks = KeyLocks()
   let handles = HandleTable()
+  let passthrough = PassthroughTable()
   let notices = NoticeBook()
   let markersKeepAttributes = LearntFact()
   private let kernel = Mutex<(any KernelCache)?>(nil)
