@@ -254,6 +254,7 @@ extension Filesystem {
     } catch {
       throw log.report("truncate", key: tree.view(file.inode)?.path.map(key), error)
     }
+    file.noteWrite()
     noteWrite(file)
   }
 
@@ -306,6 +307,8 @@ extension Filesystem {
       try keepAndSend(file.inode, file.content, as: .closed, durable: false)
       if let error = untoldError(of: file.content) { throw error }
     }
+    // Another handle's close may have met a conflict while this one waited for it.
+    try requireSameFile(file)
   }
 
   /// fsync(2).
@@ -318,6 +321,7 @@ extension Filesystem {
       try keepAndSend(file.inode, file.content, as: .synced, durable: true)
       if let error = standingError(of: file.content) { throw error }
     }
+    try requireSameFile(file)
   }
 
   /// The last descriptor of an open is gone. What a memory map wrote after the close is sent now.
