@@ -75,10 +75,22 @@ public struct ReadAheadPlanner: Sendable, Hashable {
 
   /// Tells that what was planned from `offset` on could not be fetched ahead for lack of memory.
   public mutating func aheadDropped(from offset: UInt64) {
-    for index in streams.indices where streams[index].ahead > offset && streams[index].position <= offset {
-      streams[index].ahead = offset
+    // Other threads may have read on meanwhile, so the stream may stand beyond the place already.
+    for index in streams.indices where streams[index].expects(offset) {
+      streams[index].ahead = max(offset, streams[index].position)
       streams[index].window = max(limits.initialWindow, streams[index].window / 2)
     }
+  }
+
+  /// Tells that nothing was there or on its way at `offset` where a read had to be answered, although it was fetched ahead
+  /// or planned to be: others needed the memory more. Without that each read up to the end of the window would wait.
+  /// - Returns: the bytes to fetch ahead now.
+  public mutating func aheadLost(at offset: UInt64, memory: UInt64) -> [ByteRange] {
+    for index in streams.indices where streams[index].window > 0 && streams[index].expects(offset) {
+      streams[index].ahead = streams[index].position
+      return chunks(&streams[index], window: min(streams[index].window, memory), memory: memory)
+    }
+    return []
   }
 
   // MARK: Inside

@@ -39,6 +39,11 @@ struct ReadStream: Sendable, Hashable {
     return offset >= low && offset <= max(position + Self.skipTolerance, ahead)
   }
 
+  /// Whether `offset` is about where the stream stands or goes, and counted as there or asked for.
+  func expects(_ offset: UInt64) -> Bool {
+    ahead > offset && position <= offset + Self.backTolerance
+  }
+
   /// How far `offset` is from where the stream stands.
   func distance(to offset: UInt64) -> UInt64 {
     offset >= position ? offset - position : position - offset
