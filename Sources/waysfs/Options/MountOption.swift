@@ -98,7 +98,8 @@ extension OptionSpelling {
     defaultText: "10s")
   static let memoryLimit = OptionSpelling(
     name: "memory-limit", sets: .memoryLimit, argument: .value("size"),
-    help: "The most memory that is used for file contents: 256MiB, 1G.", defaultText: "256MiB")
+    help: "The most memory that is used for file contents: 256MiB, 1G.",
+    defaultText: "256MiB, or half of what the control group allows where that is less")
   static let connections = OptionSpelling(
     name: "connections", sets: .connections, argument: .value("number"),
     help: "The most connections to the server at a time.", defaultText: "32")
