@@ -264,7 +264,8 @@ private func failure(_ work: () throws(Failure) -> Void) -> Failure? {
     let plan = MountPlan(
       target: try BucketReference(parsing: "photos:2024"), mountPoint: "/", layers: [],
       context: MountSettingsTests.context,
-      credentials: FoundCredentials(source: .controlPlane(apiKey: Secret("k"), baseURL: "http://localhost")),
+      credentials: FoundCredentials(
+        source: .controlPlane(apiKey: Secret("k"), baseURL: "http://localhost", origin: "test")),
       settings: settings)
     return failure { () throws(Failure) in
       try RecoverUpload(
