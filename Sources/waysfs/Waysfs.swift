@@ -1,4 +1,5 @@
 import ArgumentParser
+import CLinux
 import Glibc
 
 @main
@@ -9,6 +10,8 @@ struct Main {
 
 /// Runs the command that the arguments name, and ends the process.
 func runProgram() -> Never {
+  // Every command may have secrets in its environment and memory.
+  _ = clinux_forbid_dumps()
   do {
     var command = try Waysfs.parseAsRoot()
     try command.run()
