@@ -17,7 +17,7 @@ extension Filesystem {
         if intent.phase == .copying { try ensureMarked(above: intent.destination) }
         return intent.isDirectory ? try rollForwardDirectory(intent) : try rollForwardFile(intent)
       }
-      journal?.end(noted)
+      end(noted)
       let metadata: Logger.Metadata = ["from": "\(intent.source)", "to": "\(intent.destination)"]
       if isDone {
         log.notice("a rename that an earlier mount had begun is done", metadata: metadata)

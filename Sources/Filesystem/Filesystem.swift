@@ -22,6 +22,7 @@ public final class Filesystem: FileOperations {
   let conditions: ConditionalWrites
   let staging: StagingContext
   let uploads: UploadQueue
+  let leftBook = LeftBook()
   /// Shared by who writes a name into the journal; alone, who changes which file has a name.
   let naming = AccessGate()
   let configuration: FilesystemConfiguration
@@ -32,7 +33,9 @@ public final class Filesystem: FileOperations {
   let markers = KeyLocks()
   let handles = HandleTable()
   let listings = ListingThreads()
+  let passthrough = PassthroughTable()
   let notices = NoticeBook()
+  let failures: FailureBook
   let markersKeepAttributes = LearntFact()
   private let kernel = Mutex<(any KernelCache)?>(nil)
 
@@ -62,6 +65,7 @@ public final class Filesystem: FileOperations {
     uploads = UploadQueue(parallel: configuration.parallelUploads, schedule: schedule)
     self.configuration = configuration
     self.log = log
+    failures = FailureBook(log: log, schedule: schedule)
     tree = Tree(configuration: configuration)
   }
 

@@ -1,5 +1,4 @@
 import Basics
-import CLinux
 import Glibc
 import Logging
 import SystemPackage
@@ -37,13 +36,15 @@ struct RecoverUpload {
   static func left(_ ids: Set<String>, before: [JournalItem], after: [JournalItem]) -> Int {
     let known = Set(before.map(\.id))
     return after.count { item in
-      item.isUnsent ? ids.contains(item.id) : item.state == .quarantined && !known.contains(item.id)
+      switch item.state {
+      case .pending, .stranded: ids.contains(item.id)
+      case .quarantined: !known.contains(item.id)
+      case .open, .recovered: false
+      }
     }
   }
 
   private func upload(_ ids: Set<String>, _ recover: Recover) throws(Failure) {
-    // Key pairs live in this process's memory and environment.
-    _ = clinux_forbid_dumps()
     // At info the log would say once more what the progress shows.
     let level = plan.settings.logLevel == .info ? .warning : plan.settings.logLevel
     let log = LogDestination(.descriptor(STDERR_FILENO)).logger(label: "waysfs", level: level)
