@@ -47,3 +47,9 @@ int clinux_next_data(int file, long long offset, long long *start, long long *en
   *end = lseek(file, *start, SEEK_HOLE);
   return *end < 0 ? errno : 0;
 }
+
+int clinux_open_direct(const char *path, int *error) {
+  int file = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+  *error = file < 0 ? errno : 0;
+  return file;
+}

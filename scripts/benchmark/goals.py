@@ -112,6 +112,7 @@ ALL = (
     Faster("read-cpu", "read: less than half the CPU seconds of rclone", ("rclone",), 2, "cpu"),
     Faster("again", "read again: at least 0.9 of a local file in the page cache", BARE, 0.9),
     Faster("warm", "read after a remount: at least 0.8 of a local file", BARE, 0.8),
+    Faster("warm-again", "and again: at least 0.9 of a local file in the page cache", BARE, 0.9),
     Faster("random-net", "random reads: 1.5 times as fast as the better peer", BOTH, 1.5),
     Few("random-net-fetched", "random reads: at most 4 times the bytes asked for", 4),
     Sooner("random-16", "random-net", "random reads by 16 threads: 8 times as fast as by one", 8),

@@ -89,7 +89,7 @@ def read_exactly(file, length):
 
 
 def warm(space, system, _):
-    """The large object after a remount, with what the mount before has left in its cache."""
+    """The large object after a remount, with what the mount before has left in its cache; and again."""
     with contextlib.ExitStack() as stack:
         cache = stack.enter_context(space.cache(system))
         with space.mounted(system, cache=cache) as mount:
@@ -98,6 +98,8 @@ def warm(space, system, _):
         with space.mounted(system, cache=cache) as mount:
             watch = Stopwatch(mount)
             bare.read_file(mount.path / "large")
-            sample = watch.sample()
+            first, watch = watch.sample(), Stopwatch(mount)
+            bare.read_file(mount.path / "large")
+            again = watch.sample()
             compare(mount.path / "large", space.large, system)
-    return {"warm": sample}
+    return {"warm": first, "warm-again": again}

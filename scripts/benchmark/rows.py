@@ -79,7 +79,7 @@ def _sequential(sizes):
             needs=("large",), servers=("latent",), systems=("waysfs",), bare=reads.line, bandwidth="2Gbit/s",
         ),
         Measurement(
-            "warm", reads.warm, {"warm": f"read {large} after a remount, cached on disk"},
+            "warm", reads.warm, {"warm": f"read {large} after a remount, cached on disk", "warm-again": "  again"},
             needs=("large", "local"), servers=("responder",), systems=("waysfs",), bare=bare.cold_local,
             options=DISK_CACHE,
         ),

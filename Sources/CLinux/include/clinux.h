@@ -22,3 +22,7 @@ int clinux_copy_range(int from, int to, long long offset, long long length);
 /// The next run of data at or after `offset` in a sparse file (SEEK_DATA and SEEK_HOLE, lseek(2)); ENXIO when only a
 /// hole follows. Moves the file's own position.
 int clinux_next_data(int file, long long offset, long long *start, long long *end);
+
+/// Opens a file past the page cache (O_DIRECT, open(2)); -1 with the errno in `error` where that cannot be. Not
+/// inherited across exec.
+int clinux_open_direct(const char *path, int *error);
