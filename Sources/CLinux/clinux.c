@@ -63,3 +63,9 @@ int clinux_remove_attribute(int file, const char *name) {
   // Nor can one be on a filesystem that has none.
   return errno == ENODATA || errno == EOPNOTSUPP ? 0 : errno;
 }
+
+int clinux_open_direct(const char *path, int *error) {
+  int file = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+  *error = file < 0 ? errno : 0;
+  return file;
+}

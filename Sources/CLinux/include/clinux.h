@@ -34,3 +34,7 @@ long clinux_get_attribute(const char *path, const char *name, void *value, size_
 
 /// Takes an extended attribute from an open file, if it has it (fremovexattr(2)).
 int clinux_remove_attribute(int file, const char *name);
+
+/// Opens a file past the page cache (O_DIRECT, open(2)); -1 with the errno in `error` where that cannot be. Not
+/// inherited across exec.
+int clinux_open_direct(const char *path, int *error);
