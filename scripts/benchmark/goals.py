@@ -107,6 +107,7 @@ ALL = (
     Faster("read", "read: at least 0.9 of a bare download", BARE, 0.9, servers=AT_ONCE),
     Faster("read", "read: 1.3 times as fast as the better peer", BOTH, 1.3, servers=AT_ONCE),
     Faster("read", "read, late answers: twice as fast as the better peer", BOTH, 2, servers=LATE),
+    Faster("read-net", "read over a line: at least 0.9 of a bare download", BARE, 0.9, servers=LATE),
     Faster("window", "read, window open: at least 0.85 of the bandwidth", BARE, 0.85, servers=LATE),
     Faster("read-4", "read 4 files at once: at least 0.9 of a bare download", BARE, 0.9),
     Faster("read-cpu", "read: less than half the CPU seconds of rclone", ("rclone",), 2, "cpu"),
