@@ -14,7 +14,7 @@ public struct ControlPlaneError: Error, Hashable, Sendable, CustomStringConverti
     case notFound
     /// The name is taken or was taken before, or the bucket is not empty (409).
     case conflict
-    /// The service refuses what was asked (any other 4xx).
+    /// The service refuses what was asked: a field is missing or wrong (422), or any other 4xx.
     case invalid
     /// Too many requests (429); `retryAfter` is what the service asks to wait, in seconds.
     case rateLimited(retryAfter: Double?)

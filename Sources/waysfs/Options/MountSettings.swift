@@ -45,6 +45,8 @@ struct MountSettings: Hashable, Sendable {
   var logFile: String?
   /// Seconds.
   var mountTimeout: Double
+  /// Where key pairs come from when there is an API key.
+  var controlPlane: Endpoint
   var kernelFlags: Set<KernelFlag>
 }
 
@@ -99,6 +101,7 @@ extension MountSettings {
     logLevel = try options.read(.logLevel, default: "info", LogLevelName.parse)
     logFile = try options.readIfSet(.logFile, path)
     mountTimeout = try options.read(.mountTimeout, default: "60s", Self.timeout)
+    controlPlane = try options.read(.apiURL, default: "https://api.wayscloud.services", Self.controlPlane)
     kernelFlags = options.kernelFlags(default: [.noSetUserID, .noDevices])
   }
 
@@ -107,6 +110,20 @@ extension MountSettings {
     try LayeredOptions(layers).read(.cacheDirectory, default: defaultCacheDirectory(context)) {
       text throws(UsageError) in try OptionValue.path(text, relativeTo: context.workingDirectory)
     }
+  }
+
+  /// The control plane, as these options say; for commands that mount nothing.
+  static func controlPlane(layers: [OptionLayer]) throws(UsageError) -> Endpoint {
+    try LayeredOptions(layers).read(.apiURL, default: "https://api.wayscloud.services", controlPlane)
+  }
+
+  private static func controlPlane(_ text: String) throws(UsageError) -> Endpoint {
+    let endpoint = try Endpoint(parsing: text)
+    guard endpoint.isTLS || endpoint.isLoopback else {
+      throw UsageError(
+        "'\(text)' is not https: the API key would cross the network in the clear; plain http is for this machine only")
+    }
+    return endpoint
   }
 
   private static func defaultCacheDirectory(_ context: ProcessContext) -> String {
