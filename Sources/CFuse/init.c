@@ -49,6 +49,15 @@ void waysfs_note_init(struct waysfs_session *session, const void *request, size_
   }
 }
 
+/*
+ * How many filesystems may lie on one another below the files that reads are passed through to: with 1 they are on a
+ * plain one, and an overlay may still be mounted on top of this mount. It stands behind flags2 since Linux 6.9.
+ */
+static void set_stack_depth(struct fuse_init_out *answer) {
+  const uint32_t depth = 1;
+  memcpy((char *)answer + offsetof(struct fuse_init_out, flags2) + sizeof(answer->flags2), &depth, sizeof(depth));
+}
+
 /* Adds the wanted bits that libfuse left out to its answer. */
 static void add_init_flags(struct waysfs_session *session, struct iovec *vector, int count) {
   struct fuse_init_out *answer = vector[1].iov_base;
@@ -60,6 +69,9 @@ static void add_init_flags(struct waysfs_session *session, struct iovec *vector,
   session->init_agreed = answer->flags;
   if (answer->flags & FUSE_INIT_EXT) {
     answer->flags2 |= (uint32_t)(wanted >> 32);
+    if (wanted & WAYSFS_INIT_PASSTHROUGH) {
+      set_stack_depth(answer);
+    }
     session->init_agreed |= (uint64_t)answer->flags2 << 32;
   }
 }

@@ -70,7 +70,19 @@ int waysfs_reply_attributes(
   return fuse_reply_attr(request, &answer, bounded(lifetime));
 }
 
+/* As libfuse 3.14 and its headers do not know it: fuse_open_out, whose padding has become the backing's number. */
+struct open_answer {
+  uint64_t handle;
+  uint32_t flags;
+  int32_t backing;
+};
+#define OPEN_PASSTHROUGH (1u << 7)
+
 int waysfs_reply_open(waysfs_request request, const struct waysfs_open *open) {
+  if (open->backing > 0) {
+    const struct open_answer raw = {open->handle, OPEN_PASSTHROUGH, open->backing};
+    return fuse_reply_buf(request, (const char *)&raw, sizeof(raw));
+  }
   const struct fuse_file_info answer = file_of(open);
   return fuse_reply_open(request, &answer);
 }

@@ -135,16 +135,21 @@ final class FileHandle: Sendable {
   let mode: OpenMode
   /// `FileContent.State.epoch` at the time of the open.
   let epoch: Int
+  /// Who answers its reads.
+  let admission: PassthroughTable.Admission
   /// Whether bytes were written through it: then its close must not hide that they went elsewhere.
   private let wrote = Atomic(false)
   /// The reader, made at the first read, and the version it is pinned to.
   private let reader = Mutex<(reader: ObjectReader, etag: ETag)?>(nil)
 
-  init(inode: InodeID, content: FileContent, mode: OpenMode, epoch: Int) {
+  init(
+    inode: InodeID, content: FileContent, mode: OpenMode, epoch: Int, admission: PassthroughTable.Admission = .asked
+  ) {
     self.inode = inode
     self.content = content
     self.mode = mode
     self.epoch = epoch
+    self.admission = admission
   }
 
   var hasWritten: Bool { wrote.load(ordering: .relaxed) }

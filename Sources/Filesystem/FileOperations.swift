@@ -126,12 +126,15 @@ public struct OpenReply: Hashable, Sendable {
   public var keepCache: Bool
   /// Whether the page cache is passed by (FOPEN_DIRECT_IO).
   public var directIO: Bool
+  /// The file that the kernel reads by itself instead of asking (FOPEN_PASSTHROUGH); the other two count for nothing then.
+  public var backing: BackingID?
 
   /// Makes a reply.
-  public init(handle: HandleID, keepCache: Bool, directIO: Bool = false) {
+  public init(handle: HandleID, keepCache: Bool, directIO: Bool = false, backing: BackingID? = nil) {
     self.handle = handle
     self.keepCache = keepCache
     self.directIO = directIO
+    self.backing = backing
   }
 }
 

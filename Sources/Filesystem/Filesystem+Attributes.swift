@@ -18,6 +18,8 @@ extension Filesystem {
       while true {
         guard let view = tree.view(inode) else { throw .staleNFSFileHandle }
         guard let path = view.path else {
+          // Nothing will carry them to the bucket.
+          if passthrough.passedVersion(of: inode) != nil { throw .staleNFSFileHandle }
           setPending(view, view.posix.applying(changes, now: configuration.time.wall), changes)
           break
         }
@@ -124,6 +126,7 @@ extension Filesystem {
   func adopt(_ version: FileVersion, _ view: NodeView, _ key: ObjectKey, from old: ETag) {
     let staged = tree.relocated(view.id, view.content, from: old, to: version)
     staged?.relocate(to: key, etag: version.etag)
+    passthrough.relocated(view.id, from: old, to: version.etag)
     for handle in handles.files(of: view.id) { handle.relocate(to: key, from: old, to: version.etag) }
   }
 

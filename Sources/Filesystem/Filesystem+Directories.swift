@@ -25,8 +25,9 @@ extension Filesystem {
   public func syncDirectory(_ handle: HandleID, _ context: CallContext) throws(Errno) {
     guard let stream = handles.directory(handle) else { throw .badFileDescriptor }
     let waiting = tree.descendants(of: stream.inode).filter { $0.content?.awaitsUpload ?? false }
-    guard let first = uploadAll(waiting).first else { return }
-    throw first.error
+    let ofBefore = tree.view(stream.inode)?.path.map(left) ?? []
+    guard let error = sendNow(ofBefore).first?.error ?? uploadAll(waiting).first?.error else { return }
+    throw error
   }
 
   /// readdir(3). Offsets: 1 after `.`, 2 after `..`, then one more for each name.

@@ -42,32 +42,70 @@ extension Filesystem {
         metadata: ["bucket": "\(store.bucket)", "key": "\(target.key)", "ours": "\(kept)"])
     } catch {
       if case .superseded = error { return nil }
+      if strand(staged, target, error, version: version) {
+        letGo(inode, content)
+        return .staleNFSFileHandle
+      }
       return keep(staged, target, .ifAbsent, isRecorded: version != nil, error)
     }
-    naming.exclusive { tree.disown(inode, content) }
     staged.forgetRecord()
+    letGo(inode, content)
+    return .staleNFSFileHandle
+  }
+
+  /// Parts a file from its name, which belongs to somebody else's version now, and from its open handles.
+  private func letGo(_ inode: InodeID, _ content: FileContent) {
+    naming.exclusive { tree.disown(inode, content) }
     // Nobody may have it open: then nothing else takes the local bytes away.
     tree.dropContent(inode, content).map(discard)
     kernelCache?.invalidate(inode)
-    return .staleNFSFileHandle
+  }
+
+  /// Gives up a change of an object that somebody has replaced: what this machine does not have of it is gone, so there
+  /// is no whole file to store. The journal keeps the changed bytes for a person, and nobody tries again.
+  /// - Returns: false, and nothing has happened, when that is not why it failed, or when the journal cannot take it.
+  func strand(_ staged: StagedFile, _ target: UploadTarget, _ error: WriteError, version: UInt64?) -> Bool {
+    guard case .store(let cause) = error, [.preconditionFailed, .notFound].contains(cause.code), staged.needsBase else {
+      return false
+    }
+    do throws(WriteError) {
+      try staged.strand(target, version: version)
+    } catch {
+      log.error("the journal cannot note that a file is not to be sent", metadata: ["cause": "\(error)"])
+      return false
+    }
+    log.error(
+      """
+      somebody else replaced the object that a change was made to; the changed bytes are kept and not sent: \
+      'waysfs recover --export DIRECTORY' saves them, 'waysfs recover --discard NAME' gives them up
+      """,
+      metadata: ["bucket": "\(store.bucket)", "key": "\(target.key)", "kept": "\(journal?.directory.string ?? "")"])
+    return true
   }
 
   // MARK: At the end
 
-  /// Files that the bucket does not have as they are, and how many bytes these files have.
+  /// Files that the bucket does not have as they are, those of earlier mounts included, and how many bytes they have.
   public func pending() -> PendingFiles {
     let files = tree.filesInUse().filter { $0.content?.isDirty ?? false }
-    let errors = files.compactMap { $0.content?.withState { $0.background.error } }
-    return PendingFiles(
-      paths: files.map { $0.path ?? "(removed)" }, bytes: files.reduce(0) { $0 + $1.attributes.size },
-      failed: errors.count, lastError: errors.last)
+    var pending = PendingFiles(
+      paths: files.map { $0.path ?? "(removed)" }, bytes: files.reduce(0) { $0 + $1.attributes.size })
+    for error in files.compactMap({ $0.content?.withState { $0.background.error } }) { pending.note(error) }
+    for group in leftBook.all {
+      let (files, error) = group.withState { ($0.files, $0.error) }
+      pending.paths += files.map { _ in path(group.key) }
+      pending.bytes += files.reduce(0) { $0 + $1.staged.size }
+      if let error { pending.note(error) }
+    }
+    return pending
   }
 
   /// Uploads everything that is not in the bucket yet; called when no more requests come.
   /// - Returns: the paths of files that could not be sent; their bytes are kept in the journal.
   public func drain() -> [String] {
     let files = tree.filesInUse().filter { $0.content?.isDirty ?? false }
-    return uploadAll(files).map { $0.file.path ?? "(removed)" }
+    let left = sendNow(left(below: "")).map { path($0.group.key) }
+    return left + uploadAll(files).map { $0.file.path ?? "(removed)" }
   }
 
   /// Ends the uploads in the background, and removes the local bytes of what is in the bucket. The last call: nothing may
@@ -92,7 +130,12 @@ public struct PendingFiles: Sendable {
   /// How many bytes these files have.
   public var bytes: UInt64
   /// How many of them could not be uploaded at the last try.
-  public var failed: Int
+  public var failed = 0
   /// Why one of them could not.
   public var lastError: Errno?
+
+  fileprivate mutating func note(_ error: Errno) {
+    failed += 1
+    lastError = error
+  }
 }

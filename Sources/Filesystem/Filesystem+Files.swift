@@ -20,6 +20,7 @@ extension Filesystem {
     if !view.isFresh, !view.isLocal {
       guard try refresh(view, path, context.cancellation) else { throw .noSuchFileOrDirectory }
     }
+    try requireCommonVersion(inode, path, mode)
     let renewed = tree.renew(inode)
     renewed.outdated.map(discard)
     // The kernel would cut this version to the length of the one it was told of before, which it believes for as long as
@@ -31,7 +32,13 @@ extension Filesystem {
       return try open(inode, mode, context)
     }
     opened.outdated.map(discard)
-    let handle = FileHandle(inode: inode, content: opened.content, mode: mode, epoch: opened.epoch)
+    let admission = admit(inode, path, opened.content, mode)
+    let handle = FileHandle(
+      inode: inode, content: opened.content, mode: mode, epoch: opened.epoch, admission: admission)
+    if admission == .refused {
+      close(handle)
+      throw setApart(inode, path)
+    }
     if mode.truncates {
       do throws(Errno) {
         try truncate(handle, to: 0)
@@ -40,7 +47,10 @@ extension Filesystem {
         throw error
       }
     }
-    return OpenReply(handle: handles.add(handle), keepCache: opened.keepsPages && !mode.truncates)
+    guard case .passed(let backing) = admission else {
+      return OpenReply(handle: handles.add(handle), keepCache: opened.keepsPages && !mode.truncates)
+    }
+    return OpenReply(handle: handles.add(handle), keepCache: false, backing: backing)
   }
 
   /// open(2) with O_CREAT: the object comes to be at the first close, with If-None-Match; with O_EXCL at once, so that
@@ -55,7 +65,9 @@ extension Filesystem {
       : try insertFile(parent, name, newFile(permissions, context), version: nil)
     guard let inode = entry.inode else { throw .staleNFSFileHandle }
     content.withState { $0.opens += 1 }
-    let handle = FileHandle(inode: inode, content: content, mode: mode, epoch: 0)
+    // An inode of its own, that nobody has open yet.
+    let admission = passthrough.admit(inode, "", nil, size: 0, now: tree.now)
+    let handle = FileHandle(inode: inode, content: content, mode: mode, epoch: 0, admission: admission)
     return (entry, OpenReply(handle: handles.add(handle), keepCache: true))
   }
 
@@ -242,6 +254,7 @@ extension Filesystem {
     } catch {
       throw log.report("truncate", key: tree.view(file.inode)?.path.map(key), error)
     }
+    file.noteWrite()
     noteWrite(file)
   }
 
@@ -294,6 +307,8 @@ extension Filesystem {
       try keepAndSend(file.inode, file.content, as: .closed, durable: false)
       if let error = untoldError(of: file.content) { throw error }
     }
+    // Another handle's close may have met a conflict while this one waited for it.
+    try requireSameFile(file)
   }
 
   /// fsync(2).
@@ -306,6 +321,7 @@ extension Filesystem {
       try keepAndSend(file.inode, file.content, as: .synced, durable: true)
       if let error = standingError(of: file.content) { throw error }
     }
+    try requireSameFile(file)
   }
 
   /// The last descriptor of an open is gone. What a memory map wrote after the close is sent now.
@@ -323,6 +339,7 @@ extension Filesystem {
 
   func close(_ file: FileHandle) {
     file.close()
+    passthrough.ended(file.inode, file.admission)
     guard let staged = tree.close(file.inode, file.content) else { return }
     if let failure = staged.failure {
       log.error(

@@ -10,30 +10,26 @@ extension Filesystem {
   /// and by the next mount.
   public func takeUpUnsent() {
     guard let journal else { return }
-    let left = journal.takeUp(log: log)
-    let done = Set(
-      left.intents.filter { noted in
+    let groups = leftBook.takingUp.exclusive {
+      let left = journal.takeUp(log: log)
+      var byKey: [ObjectKey: [LeftFile]] = [:]
+      for file in left.pending { byKey[file.record.target.key, default: []].append(LeftFile(file, staging)) }
+      let groups = byKey.map { LeftFiles(key: $0.key, $0.value) }
+      // Known from here on, so that nobody believes that nothing is pending.
+      leftBook.add(groups)
+      let done = left.intents.filter { noted in
         guard !isNotBegun(noted.intent, left.pending) else {
-          journal.end(noted)
+          end(noted)
           return false
         }
         return rollForward(noted)
-      }.map(\.intent.destination))
-    for abandoned in left.abandoned { abort(abandoned) }
-    for scratch in left.scratch { remove(scratch) }
-    var byKey: [ObjectKey: [Left]] = [:]
-    for file in left.pending {
-      byKey[file.record.target.key, default: []].append(
-        Left(file: file, staged: StagedFile(resuming: file, context: staging)))
-    }
-    let pool = WorkerPool(name: "waysfs-unsent", limit: configuration.parallelUploads)
-    defer { pool.shutdown() }
-    let _: [Result<Void, Never>] = fanOut(over: Array(byKey), limit: byKey.count) { group, finished in
-      pool.submit {
-        self.sendInOrder(self.wanted(group.value, isReplaced: done.contains(group.key)), failures: 0)
-        finished(.success(()))
       }
+      for abandoned in left.abandoned { abort(abandoned) }
+      for scratch in left.scratch { remove(scratch) }
+      for group in groups { dropSuperseded(in: group, by: left.pending, done) }
+      return groups
     }
+    _ = sendNow(groups) { [self] group, error in if error != nil { sendLater(group) } }
   }
 
   /// Whether a file that waits was to get another name, and still has its old one in the journal: the object of the old
@@ -46,56 +42,86 @@ extension Filesystem {
     }
   }
 
-  /// Of the files of one key, in the order in which they were closed, those that are to be sent.
-  private func wanted(_ files: [Left], isReplaced: Bool) -> ArraySlice<Left> {
-    guard let last = files.last else { return [] }
-    return files.filter { left in
-      guard left.file.record.state == .replaced else { return true }
-      // The later one, made from the same version, took the name of the earlier.
-      let isSuperseded = left.staged !== last.staged && left.file.record.condition == last.file.record.condition
-      guard isSuperseded || isReplaced else { return true }
-      left.drop()
-      return false
-    }[...]
-  }
-
-  /// A file of an earlier mount.
-  private struct Left: Sendable {
-    var file: PendingFile
-    var staged: StagedFile
-
-    /// Nobody needs it any more.
-    func drop() {
-      staged.forgetRecord()
-      staged.discard()
+  /// Lets go of files whose name another one has taken: the journal has a record of that one, or the bucket has it.
+  private func dropSuperseded(in group: LeftFiles, by pending: [PendingFile], _ done: [JournalIntent]) {
+    let superseded = group.withState { state in
+      let superseded = state.files.filter { left in
+        pending.contains(where: left.file.isSuperseded) || done.contains(where: left.file.isSuperseded)
+      }
+      state.files.removeAll { left in superseded.contains { $0.staged === left.staged } }
+      return superseded
     }
+    for left in superseded { left.drop() }
   }
+
+  // MARK: Sending
 
   /// Sends a version that was closed in the background: what came after it is not whole.
   func sendClosed(_ file: PendingFile) {
-    let left = Left(file: file, staged: StagedFile(resuming: file, context: staging))
-    uploads.add(after: 0) { [self] in sendInOrder([left], failures: 0) }
+    let group = LeftFiles(key: file.record.target.key, [LeftFile(file, staging)])
+    leftBook.add([group])
+    uploads.add(after: 0) { [self] in if sendInOrder(group) != nil { sendLater(group) } }
   }
 
-  /// What became of a file of an earlier mount.
-  private enum Sending { case done, failed, hopeless }
-
-  /// Sends files of one key; after one that cannot be sent now, it and those behind it wait.
-  private func sendInOrder(_ files: ArraySlice<Left>, failures: Int) {
-    var rest = files
-    while let left = rest.first {
-      guard send(left) != .failed else {
-        let firstDelay = 4
-        uploads.add(after: Self.delay(afterFailures: failures + firstDelay)) { [self, rest] in
-          sendInOrder(rest, failures: failures + 1)
-        }
-        return
+  /// Sends what earlier mounts left, several keys at once; blocks.
+  /// - Parameter ended: called for each key, with the error for one of which not everything could be sent.
+  /// - Returns: the errors.
+  func sendNow(
+    _ groups: [LeftFiles], _ ended: @escaping @Sendable (LeftFiles, Errno?) -> Void = { _, _ in }
+  ) -> [(group: LeftFiles, error: Errno)] {
+    guard !groups.isEmpty else { return [] }
+    let pool = WorkerPool(name: "waysfs-unsent", limit: configuration.parallelUploads)
+    defer { pool.shutdown() }
+    let results: [Result<Void, Errno>] = fanOut(over: groups, limit: groups.count) { group, finished in
+      pool.submit {
+        let error = self.sendInOrder(group)
+        ended(group, error)
+        finished(error.map { .failure($0) } ?? .success(()))
       }
-      rest.removeFirst()
+    }
+    return zip(groups, results).compactMap { group, result in
+      guard case .failure(let error) = result else { return nil }
+      return (group, error)
     }
   }
 
-  private func send(_ left: Left) -> Sending {
+  /// What earlier mounts left below a directory, as soon as it is known what of it is to be sent.
+  func left(below path: String) -> [LeftFiles] {
+    leftBook.takingUp.shared {}
+    let start = markerKey(path).string
+    return leftBook.all.filter { $0.key.string.utf8.starts(with: start.utf8) }
+  }
+
+  private func sendLater(_ group: LeftFiles) {
+    let firstDelay = 4
+    let delay = Self.delay(afterFailures: group.withState { $0.failures } - 1 + firstDelay)
+    uploads.add(after: delay) { [self] in if sendInOrder(group) != nil { sendLater(group) } }
+  }
+
+  /// Sends files of one key; after one that cannot be sent now, it and those behind it wait.
+  /// - Returns: why one could not be sent.
+  private func sendInOrder(_ group: LeftFiles) -> Errno? {
+    group.sending.exclusive {
+      while let left = group.first {
+        if let error = send(left) {
+          group.withState { state in
+            state.failures += 1
+            state.error = error
+          }
+          return error
+        }
+        group.withState { state in
+          state.files.removeFirst()
+          (state.failures, state.error) = (0, nil)
+        }
+      }
+      leftBook.tidy()
+      return nil
+    }
+  }
+
+  /// - Returns: why it could not be sent, and is to be tried again.
+  private func send(_ left: LeftFile) -> Errno? {
     let target = left.file.record.target
     do throws(WriteError) {
       try locks.withClaims([.one(path(target.key))]) { () throws(WriteError) in
@@ -109,14 +135,14 @@ extension Filesystem {
         left.file.record.state == .removed
           ? "a removal that an earlier mount had begun is done"
           : "a file that an earlier mount could not send is in the bucket now", metadata: ["key": "\(target.key)"])
-      return .done
+      return nil
     } catch {
+      // Waiting does not bring its base back, and what comes behind must not wait.
+      if strand(left.staged, target, error, version: nil) { return nil }
       log.error(
         "a file of an earlier mount still cannot be sent; it is kept",
         metadata: ["key": "\(target.key)", "kept": "\(left.file.entry.path)", "cause": "\(error)"])
-      // The version it changes is gone: waiting does not bring it back, and what comes behind must not wait.
-      if case .store(let cause) = error, [.preconditionFailed, .notFound].contains(cause.code) { return .hopeless }
-      return .failed
+      return Errno(error)
     }
   }
 
@@ -127,7 +153,7 @@ extension Filesystem {
   }
 
   /// A program wanted the file gone: its object, if it is one of its own versions, goes too.
-  private func endRemoval(_ left: Left) throws(WriteError) {
+  private func endRemoval(_ left: LeftFile) throws(WriteError) {
     let record = left.file.record
     do throws(ObjectStoreError) {
       guard let found = try present(record.target.key) else { return }

@@ -12,7 +12,7 @@ extension Filesystem {
     try claiming(name, in: parent) { path throws(Errno) in
       let view = try found(name, in: parent, context)
       guard view.type != .directory else { throw .isDirectory }
-      try leaving(view, path, as: .removed, context) { () throws(Errno) in
+      try leaving(view, path, isRemoval: true, context) { () throws(Errno) in
         do throws(ObjectStoreError) {
           if view.version != nil || view.content?.mayHaveObject ?? false {
             try keepDirectory(parent, context.cancellation)
@@ -83,19 +83,18 @@ extension Filesystem {
 
   /// Takes the object of a file away with `remove`: who has it open keeps its bytes, and nobody opens it meanwhile, since
   /// nothing would be left to read.
+  /// - Parameter isRemoval: nothing takes its place. Should this process die in the middle, the next mount must not take
+  ///   the file for somebody else's, or bring it back.
   func leaving(
-    _ view: NodeView, _ path: String, as kind: JournalRecord.State, _ context: CallContext,
-    _ remove: () throws(Errno) -> Void
+    _ view: NodeView, _ path: String, isRemoval: Bool, _ context: CallContext, _ remove: () throws(Errno) -> Void
   ) throws(Errno) {
     _ = tree.update(view.id) { $0.isLeaving = true }
     do throws(Errno) {
       try preserve(view, path, context)
-      // Should this process die in the middle, the next mount must not take the file for somebody else's, or bring it
-      // back.
-      try mark(view, kind)
+      if isRemoval { try mark(view, .removed) }
       try remove()
     } catch {
-      try? mark(view, .closed)
+      if isRemoval { unmark(view, path) }
       _ = tree.update(view.id) { $0.isLeaving = false }
       throw error
     }
@@ -107,6 +106,18 @@ extension Filesystem {
       try staged.markRecord(kind)
     } catch {
       throw log.report("noting a removal", key: nil, error)
+    }
+  }
+
+  /// The file stays after all, and so the next mount must not end its removal.
+  private func unmark(_ view: NodeView, _ path: String) {
+    guard let staged = tree.view(view.id)?.content?.staged else { return }
+    do throws(WriteError) {
+      try staged.markRecord(.closed)
+    } catch {
+      log.error(
+        "the journal cannot take back that a file is removed; until it is uploaded, a crash may lose it",
+        metadata: ["key": "\(key(path))", "cause": "\(error)"])
     }
   }
 

@@ -16,7 +16,7 @@ extension Filesystem {
       let isDone = try locks.withClaims(claims) { () throws(ObjectStoreError) in
         intent.isDirectory ? try rollForwardDirectory(intent) : try rollForwardFile(intent)
       }
-      journal?.end(noted)
+      end(noted)
       let metadata: Logger.Metadata = ["from": "\(intent.source)", "to": "\(intent.destination)"]
       if isDone {
         log.notice("a rename that an earlier mount had begun is done", metadata: metadata)

@@ -22,6 +22,7 @@ public final class Filesystem: FileOperations {
   let conditions: ConditionalWrites
   let staging: StagingContext
   let uploads: UploadQueue
+  let leftBook = LeftBook()
   /// Shared by who writes a name into the journal; alone, who changes which file has a name.
   let naming = AccessGate()
   let configuration: FilesystemConfiguration
@@ -29,6 +30,7 @@ public final class Filesystem: FileOperations {
   let tree: Tree
   let locks = KeyLocks()
   let handles = HandleTable()
+  let passthrough = PassthroughTable()
   let notices = NoticeBook()
   let markersKeepAttributes = LearntFact()
   private let kernel = Mutex<(any KernelCache)?>(nil)

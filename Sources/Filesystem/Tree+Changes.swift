@@ -223,6 +223,16 @@ extension Tree {
     return unneeded.staged
   }
 
+  /// Takes a file whose handles cannot follow it to another version out of its directory, as if another had been renamed
+  /// over it: the next lookup of its name makes another inode. What is known of the bucket stays known.
+  func setApart(_ id: InodeID) {
+    withState { state in
+      guard let node = state.nodes[id], node.type == .file, !node.isLocal else { return }
+      node.content?.withState { $0.orphaned = true }
+      state.detach(node)
+    }
+  }
+
   /// Parts a file from its open handles, which are stale from now on: its name belongs to another version.
   func disown(_ id: InodeID, _ content: FileContent) {
     withState { state in

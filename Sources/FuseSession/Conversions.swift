@@ -49,7 +49,9 @@ extension waysfs_entry {
 
 extension waysfs_open {
   init(_ open: OpenReply) {
-    self.init(handle: open.handle.value, keep_cache: open.keepCache, direct_io: open.directIO)
+    self.init(
+      handle: open.handle.value, keep_cache: open.keepCache, direct_io: open.directIO,
+      backing: open.backing?.value ?? 0)
   }
 }
 

@@ -60,7 +60,8 @@ private func makeRawSession(_ options: MountOptions) throws(FuseSessionError) ->
         arguments: first,
         argument_count: Int32(vector.count), max_write: 1 << 20,
         max_background: UInt32(min(max(options.maxBackground, 1), 65535)),
-        init_flags: initFlags, max_workers: UInt32(min(max(options.workerThreads, 1), 1024)),
+        init_flags: initFlags | (options.passthrough ? WAYSFS_INIT_PASSTHROUGH : 0),
+        max_workers: UInt32(min(max(options.workerThreads, 1), 1024)),
         idle_workers: idleWorkers)
       var callbacks = makeCallbacks()
       return waysfs_session_new(&config, &callbacks, message, size)

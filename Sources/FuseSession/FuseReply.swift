@@ -91,7 +91,7 @@ struct FuseReply: ~Copyable, @unchecked Sendable {
   /// Answers an opendir, and releases the handle when the caller did not wait for it.
   consuming func openedDirectory(_ handle: HandleID) {
     let connection = connection
-    var answerOpen = waysfs_open(handle: handle.value, keep_cache: false, direct_io: false)
+    var answerOpen = waysfs_open(handle: handle.value, keep_cache: false, direct_io: false, backing: 0)
     if !answer({ waysfs_reply_open($0, &answerOpen) }) { connection.operations.releaseDirectory(handle) }
   }
 

@@ -21,6 +21,9 @@ public final class FuseSession: Sendable {
   /// Tells the kernel what it must not remember any longer. Usable from `init` on; sends while `run` runs.
   public var kernelCache: any KernelCache { invalidator }
 
+  /// Lets the kernel read files by itself where `MountOptions.passthrough` asked for it. Usable while `run` runs.
+  public var passthrough: any KernelPassthrough { connection }
+
   private let options: MountOptions
   let connection: FuseConnection
   private let invalidator: Invalidator

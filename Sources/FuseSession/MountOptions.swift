@@ -18,6 +18,8 @@ public struct MountOptions: Sendable {
   public var workerThreads = 64
   /// Read-ahead and asynchronous requests that the kernel keeps under way, 1 to 65535.
   public var maxBackground = 128
+  /// Whether the kernel is asked to read some files by itself (`FuseSession.passthrough`).
+  public var passthrough = false
   /// Further `-o` options of mount(8) and mount.fuse3(8), such as `noatime`, one an element. `nonempty`, which libfuse 3
   /// no longer knows, is `allowNonEmpty`.
   public var fuseOptions: [String] = []

@@ -6,6 +6,8 @@ public struct MountTableEntry: Hashable, Sendable {
   public var mountID: UInt64
   /// Device as `major:minor`.
   public var device: String
+  /// The directory of the filesystem that is seen at the mount point; `/` but for bind mounts.
+  public var root = "/"
   /// Absolute path of the mount point.
   public var mountpoint: String
   /// Type, such as `fuse.waysfs`.
@@ -32,7 +34,7 @@ public struct MountTable: Sendable {
   }
 
   /// Parses the text of a mountinfo file. Lines that are not in its format are left out.
-  init(parsing text: String) {
+  public init(parsing text: String) {
     entries = text.split(separator: "\n").compactMap(Self.parse)
   }
 
@@ -61,7 +63,7 @@ public struct MountTable: Sendable {
       let separator = fields.dropFirst(6).firstIndex(of: "-"), fields.count > separator + 2
     else { return nil }
     return MountTableEntry(
-      mountID: mountID, device: String(fields[2]), mountpoint: unescaped(fields[4]),
+      mountID: mountID, device: String(fields[2]), root: unescaped(fields[3]), mountpoint: unescaped(fields[4]),
       type: unescaped(fields[separator + 1]),
       source: unescaped(fields[separator + 2]),
       superOptions: fields.count > separator + 3

@@ -17,6 +17,16 @@ public struct PendingFile: Sendable {
   /// The machine went down since, and record and data had not been waited for: the bytes may not be those that were
   /// written, although their number is right.
   public let mayBeTorn: Bool
+
+  /// Whether that one has taken this one's name: then nobody needs this one.
+  public func isSuperseded(by other: PendingFile) -> Bool {
+    entry.area === other.entry.area && other.record.supersedes.contains(record.sequence)
+  }
+
+  /// Whether that rename takes this one's name away: once it is done, nobody needs this one.
+  public func isSuperseded(by noted: JournalIntent) -> Bool {
+    entry.area === noted.area && noted.intent.supersedes == record.sequence
+  }
 }
 
 /// What earlier mounts left.
@@ -31,6 +41,8 @@ public struct LeftOver: Sendable {
   public internal(set) var scratch: [ScratchObject] = []
   /// How many files were open and never closed; they are in `recovered` now.
   public internal(set) var recoveredCount = 0
+  /// How many files cannot be sent whole, since somebody replaced what they were made from; they stay where they are.
+  public internal(set) var strandedCount = 0
   /// How many files could not be read; they are in `quarantine` now.
   public internal(set) var quarantinedCount = 0
 }
@@ -59,6 +71,13 @@ extension Journal {
           "files": "\(recovered.count)",
           "kept": "\(Set(recovered.map { "\($0.removingLastComponent())" }).sorted().joined(separator: ", "))",
         ])
+    }
+    if found.strandedCount > 0 {
+      log.warning(
+        """
+        changes of objects that somebody else replaced are kept and not sent: 'waysfs recover --export DIRECTORY' saves \
+        them, 'waysfs recover --discard NAME' gives them up
+        """, metadata: ["files": "\(found.strandedCount)"])
     }
     return found
   }
@@ -174,13 +193,17 @@ struct JournalSearch {
     // Changed after the record was made, and never closed.
     recover(others, group, key: record.target.key, &found)
     var upload = group.notes.recordedUpload
-    if let other = upload, other.upload.key != record.target.key {
+    if let other = upload, other.upload.key != record.target.key || record.state == .stranded {
       // Its own file, since that of the entry may soon tell of another upload.
       if let abandoned = area.note(abandoned: other.upload) {
         found.abandoned.append(abandoned)
         append(.uploadEnded, to: group.number)
       }
       upload = nil
+    }
+    guard record.state != .stranded else {
+      found.strandedCount += 1
+      return
     }
     area.space.adopt(data.reserved)
     let entry = JournalEntry(area: area, number: group.number, live: data, record: record, upload: upload)

@@ -124,9 +124,19 @@ public final class Journal: Sendable {
     return JournalIntent(intent: intent, sequence: noted.sequence, area: noted.area, number: noted.number)
   }
 
-  /// Forgets a rename that has come to its end. After a power failure it may be there again: to finish what is finished
-  /// must do no harm.
-  public func end(_ noted: JournalIntent) { try? noted.area.disk.remove(noted.path) }
+  /// Forgets a rename that has come to its end, for good: once this has returned the names may be used again, and a power
+  /// failure does not bring it back.
+  /// - Throws: the error of the disk; then the next mount may do it once more.
+  public func end(_ noted: JournalIntent) throws(Errno) {
+    let disk = noted.area.disk
+    do throws(Errno) {
+      try disk.remove(noted.path)
+    } catch {
+      // What cannot be read is not done.
+      try disk.overwrite(noted.path, with: "", durable: true)
+    }
+    try disk.syncDirectory(noted.area.files)
+  }
 }
 
 /// A rename that is noted in a journal.

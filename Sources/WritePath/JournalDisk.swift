@@ -35,6 +35,20 @@ struct JournalDisk: Sendable {
     spares?.take(as: path)
     let file = try Self.open(path, O_WRONLY | O_CREAT)
     try step(.write(path))
+    try put(text, into: file)
+    if durable { try sync(file, path) }
+  }
+
+  /// Writes over a file that is there, in place.
+  func overwrite(_ path: FilePath, with text: String, durable: Bool) throws(Errno) {
+    try step(.write(path))
+    let file = try Self.open(path, O_WRONLY)
+    try put(text, into: file)
+    if durable { try sync(file, path) }
+  }
+
+  /// Makes a text all that a file holds.
+  private func put(_ text: String, into file: SharedDescriptor) throws(Errno) {
     var text = text
     do {
       try text.withUTF8 { try FileSystem.write(UnsafeRawBufferPointer($0), to: file.descriptor, at: 0) }
@@ -42,7 +56,6 @@ struct JournalDisk: Sendable {
       throw error as? Errno ?? .ioError
     }
     guard ftruncate(file.descriptor.rawValue, text.utf8.count) == 0 else { throw Errno(rawValue: errno) }
-    if durable { try sync(file, path) }
   }
 
   /// Appends to a file, made if it is not there.

@@ -161,11 +161,19 @@ public final class JournalEntry: Sendable {
   }
 
   /// Gives the record, if there is one, another state. It keeps its bytes and its place in the order.
+  ///
+  /// `closed`, which takes back what was meant to happen to the file, needs no room on the disk.
   public func mark(_ kind: JournalRecord.State) throws(Errno) {
     try gate.exclusive { () throws(Errno) in
       guard var record = state.withLock({ $0.record }), record.state != kind else { return }
       record.state = kind
-      try area.disk.replace(recordPath, with: record.encoded, durable: record.isDurable)
+      do throws(Errno) {
+        try area.disk.replace(recordPath, with: record.encoded, durable: record.isDurable)
+      } catch {
+        guard kind == .closed else { throw error }
+        // One that is torn by the end of the machine is set aside with its data, and not lost.
+        try area.disk.overwrite(recordPath, with: record.encoded, durable: record.isDurable)
+      }
       state.withLock { state in
         state.record = record
         state.isSettled = !record.isDurable && state.isSettled
@@ -309,6 +317,14 @@ public final class JournalEntry: Sendable {
       }
       removeStale()
       notes.end(removing: true)
+    }
+  }
+
+  /// Leaves everything where it is, as if the daemon had ended.
+  public func leave() {
+    gate.exclusive {
+      state.withLock { $0.isGone = true }
+      notes.end(removing: false)
     }
   }
 

@@ -9,6 +9,8 @@ public struct JournalItem: Hashable, Sendable {
   public enum State: Hashable, Sendable {
     /// To be uploaded by the next mount.
     case pending(JournalRecord.State)
+    /// Changes an object that somebody else replaced, so that the rest of it is gone; kept for a person.
+    case stranded
     /// Being written; or, with no daemon, left open by one that died.
     case open
     /// Left open by a daemon that died; kept for a person.
@@ -100,25 +102,27 @@ public enum JournalInventory {
   }
 
   /// Writes an item's bytes to a new file, on stable storage when this returns. What is there is never written over.
+  ///
+  /// A daemon may have the directory meanwhile: whatever it does to an item shows in what the item looks like
+  /// afterwards, since it never changes bytes under a record. It is `changed` then, and nothing is written.
   public static func export(
     _ item: JournalItem, to path: FilePath
   ) throws(JournalInventoryError) -> JournalExport {
-    let held = try lock(item)
-    defer { withExtendedLifetime(held) {} }
     try check(item)
     guard let data = item.data else { throw .noData(item.id) }
     let source = try failing(data) { () throws(Errno) in try JournalDisk.open(data, O_RDONLY) }
     let disk = JournalDisk()
     let target = try failing(path) { () throws(Errno) in try disk.make(path) }
     do throws(JournalInventoryError) {
-      return try failing(path) { () throws(Errno) in
+      try failing(path) { () throws(Errno) in
         try disk.copy(source, to: target, path) { _ in }
         guard ftruncate(target.descriptor.rawValue, item.size.asInt) == 0 else { throw Errno(rawValue: errno) }
         try FileSystem.sync(target.descriptor)
         let folder = path.removingLastComponent()
         try disk.syncDirectory(folder.isEmpty ? "." : folder)
-        return JournalExport(size: item.size, missing: item.record.map { $0.present.gaps(in: 0..<$0.size) })
       }
+      try check(item)
+      return JournalExport(size: item.size, missing: item.record.map { $0.present.gaps(in: 0..<$0.size) })
     } catch {
       // Half a file is of no use to anybody.
       try? FileSystem.remove(path)
@@ -135,13 +139,14 @@ public enum JournalInventory {
     for path in item.files { try failing(path) { () throws(Errno) in try disk.remove(path) } }
   }
 
-  /// Whether it is still what it was when it was read.
+  /// Whether it is still what it was when it was read; a daemon may have come or gone.
   private static func check(_ item: JournalItem) throws(JournalInventoryError) {
-    var item = item
-    item.isInUse = false
-    guard JournalListing(directory: item.directory, isInUse: false).items().contains(item) else {
-      throw .changed(item.id)
+    let isSame = JournalListing(directory: item.directory, isInUse: item.isInUse).items().contains { found in
+      var expected = item
+      expected.reason = found.reason
+      return found == expected
     }
+    guard isSame else { throw .changed(item.id) }
   }
 
   private static func lock(_ item: JournalItem) throws(JournalInventoryError) -> SharedDescriptor {

@@ -79,9 +79,14 @@ struct JournalListing {
   private func pending(_ record: JournalRecord, _ path: FilePath, _ group: Group) -> JournalItem? {
     let isCopy = !group.names.contains(record.data)
     let name = isCopy ? record.data + ".copy" : record.data
-    let reason = isInUse ? "waits for its upload" : "was not uploaded; the next mount does it"
+    let (state, reason): (JournalItem.State, String) =
+      switch record.state {
+      case .stranded: (.stranded, "changes an object that somebody else replaced; export it or discard it")
+      case .closed, .synced, .removed:
+        (.pending(record.state), isInUse ? "waits for its upload" : "was not uploaded; the next mount does it")
+      }
     guard JournalName.entry(of: record.data) == group.number,
-      var item = plain(group, "", name, .pending(record.state), reason, key: record.target.key),
+      var item = plain(group, "", name, state, reason, key: record.target.key),
       item.size >= record.present.ranges.last?.upperBound ?? 0
     else { return nil }
     item.size = record.size

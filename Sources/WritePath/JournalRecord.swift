@@ -15,6 +15,7 @@ public import ObjectStore
 ///     base=ETAG:SIZE:KEY              the version it was made from; left out for a new file
 ///     present=0-4096,8192-12288       the bytes that are in the data file
 ///     dirty=0-4096                    of these, what differs from the base
+///     supersedes=1699999999000001     records of files whose names it has taken; may be missing
 ///     type=text/plain                 Content-Type, percent-encoded; may be missing
 ///     meta=mode:33188                 one line for each x-amz-meta-* header, value percent-encoded
 ///     checksum=9f86d081884c7d65       FNV-1a of all lines above
@@ -27,8 +28,8 @@ public struct JournalRecord: Hashable, Sendable {
     case synced
     /// It was about to be removed: if its object is not there any more, nobody wants the bytes.
     case removed
-    /// Another file was about to get its name: once that is there, nobody wants the bytes.
-    case replaced
+    /// What is not among its bytes was in a version that somebody has replaced: it is kept for a person.
+    case stranded
   }
 
   /// Grows with each record of a journal. Given by `JournalEntry.write`.
@@ -56,6 +57,9 @@ public struct JournalRecord: Hashable, Sendable {
   public var present: RangeSet64
   /// The bytes of `present` that differ from the base.
   public var dirty: RangeSet64
+  /// The sequence numbers of records of other files whose names this one has taken: with this record, nobody needs
+  /// those any more.
+  var supersedes: [UInt64] = []
 
   /// The largest sequence number that is believed; there is room above it.
   static let maximumSequence: UInt64 = 1 << 62
@@ -92,6 +96,7 @@ public struct JournalRecord: Hashable, Sendable {
     ]
     if let base { lines.append("base=\(base.encoded)") }
     lines += ["present=\(present.encoded)", "dirty=\(dirty.encoded)"]
+    if !supersedes.isEmpty { lines.append("supersedes=\(supersedes.map(String.init).joined(separator: ","))") }
     if let type = target.attributes.contentType { lines.append("type=\(PercentText.encode(type))") }
     for (name, value) in target.attributes.userMetadata.sorted(by: { $0.key < $1.key }) {
       lines.append("meta=\(PercentText.encode(name)):\(PercentText.encode(value))")
@@ -126,6 +131,11 @@ public struct JournalRecord: Hashable, Sendable {
     isDurable = durable == "yes"
     self.boot = boot
     self.data = data
+    if let text = fields["supersedes"] {
+      let numbers = text.split(separator: ",", omittingEmptySubsequences: false).map { UInt64($0) }
+      supersedes = numbers.compactMap { $0 }
+      guard supersedes.count == numbers.count else { return nil }
+    }
     guard isSound else { return nil }
   }
 

@@ -10,6 +10,7 @@ public import ObjectStore
 ///     etag=ETAG                       of the source; may be missing
 ///     size=1048576                    of the source in bytes; may be missing
 ///     replaced=absent                 or unknown, or version:ETAG: what the destination was before
+///     supersedes=1699999999000001     the record of a file that had the destination's name; may be missing
 ///     phase=copying                   or deleting, or deleting:ETAG with the new version of the destination
 ///     checksum=9f86d081884c7d65       FNV-1a of all lines above
 public struct RenameIntent: Hashable, Sendable {
@@ -43,6 +44,8 @@ public struct RenameIntent: Hashable, Sendable {
   public var sourceSize: UInt64?
   /// What stood at the destination before.
   public var replaced: Replaced
+  /// The sequence number of the record of a file that had the destination's name: nobody needs it once this is done.
+  public var supersedes: UInt64?
   /// How far it has come.
   public var phase: Phase
 
@@ -51,7 +54,7 @@ public struct RenameIntent: Hashable, Sendable {
   /// Makes an intent.
   public init(
     source: ObjectKey, destination: ObjectKey, isDirectory: Bool, sourceETag: ETag? = nil, sourceSize: UInt64? = nil,
-    replaced: Replaced = .unknown, phase: Phase = .copying
+    replaced: Replaced = .unknown, supersedes: UInt64? = nil, phase: Phase = .copying
   ) {
     self.source = source
     self.destination = destination
@@ -59,6 +62,7 @@ public struct RenameIntent: Hashable, Sendable {
     self.sourceETag = sourceETag
     self.sourceSize = sourceSize
     self.replaced = replaced
+    self.supersedes = supersedes
     self.phase = phase
   }
 
@@ -75,6 +79,7 @@ public struct RenameIntent: Hashable, Sendable {
     case .absent: lines.append("replaced=absent")
     case .version(let etag): lines.append("replaced=version:\(PercentText.encode(etag.value))")
     }
+    if let supersedes { lines.append("supersedes=\(supersedes)") }
     switch phase {
     case .copying: lines.append("phase=copying")
     case .deleting(nil): lines.append("phase=deleting")
@@ -103,6 +108,10 @@ public struct RenameIntent: Hashable, Sendable {
     if let size = fields["size"] {
       guard let size = UInt64(size) else { return nil }
       intent.sourceSize = size
+    }
+    if let number = fields["supersedes"] {
+      guard let number = UInt64(number) else { return nil }
+      intent.supersedes = number
     }
     return (intent, sequence)
   }

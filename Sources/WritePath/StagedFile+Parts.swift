@@ -113,10 +113,7 @@ extension StagedFile {
     let range = ByteRange(
       offset: planned.range.lowerBound, length: planned.range.upperBound - planned.range.lowerBound)
     let part = try inStore { () throws(ObjectStoreError) in
-      if let base {
-        return try context.store.copyPart(
-          upload, number: planned.number, from: base.key, range: range, sourceMatch: base.etag, session.cancellation)
-      }
+      if let base { return try copyPart(planned.number, of: upload, from: base, range, session.cancellation) }
       let body = ObjectBody.file(entry.file, offset: range.offset, length: range.length)
       return try context.store.uploadPart(upload, number: planned.number, body: body, session.cancellation)
     }
@@ -124,6 +121,21 @@ extension StagedFile {
     entry.note(
       .part(
         RecordedPart(number: planned.number, range: planned.range, etag: part.etag, isCopy: planned.isCopy)))
+  }
+
+  private func copyPart(
+    _ number: Int, of upload: MultipartUpload, from base: StagingBase, _ range: ByteRange, _ cancellation: Cancellation
+  ) throws(ObjectStoreError) -> UploadedPart {
+    do throws(ObjectStoreError) {
+      return try context.store.copyPart(
+        upload, number: number, from: base.key, range: range, sourceMatch: base.etag, cancellation)
+    } catch {
+      // A server names the object that is made; it is the one that is copied that has changed.
+      guard error.code == .preconditionFailed else { throw error }
+      var error = error
+      error.key = base.key
+      throw error
+    }
   }
 
   /// Turns the parts of a sealed session into the object.

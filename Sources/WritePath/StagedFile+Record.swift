@@ -16,29 +16,53 @@ extension StagedFile {
     for target: UploadTarget, condition: WriteCondition, as kind: JournalRecord.State, durable isDurable: Bool
   ) throws(WriteError) {
     try writing.exclusive { () throws(WriteError) in
-      let state = state.withLock { $0 }
-      if let failure = state.failure { throw .incomplete(failure) }
-      // What a program was told is on stable storage must not give way to a record that is not.
-      let isDurable = isDurable || state.recorded?.isDurable ?? false
-      if let recorded = state.recorded, recorded.isCurrent(state, target, condition, isDurable) { return }
-      let record = JournalRecord(
-        state: kind, target: target, size: state.size, condition: condition, base: state.base,
-        present: state.present, dirty: state.dirty)
-      // Else it would be sent once more by the next mount, and meet itself or what came after it.
-      guard state.changes != state.uploadedChanges else { return }
-      let made = Recorded(
-        changes: state.changes, size: state.size, isLive: true, target: target, condition: condition,
-        isDurable: isDurable)
-      do throws(Errno) {
-        // What the uploads before may have made, the next mount must know with the record.
-        noteExpected()
-        try entry.write(record, durable: isDurable)
-      } catch {
-        // It may be the new one that the disk has.
-        if entry.isRecorded { self.state.withLock { $0.recorded = made.uncertain(after: $0.recorded) } }
-        throw .staging(error)
-      }
-      self.state.withLock { $0.recorded = made }
+      try recordAlone(for: target, condition: condition, as: kind, durable: isDurable)
+    }
+  }
+
+  /// Keeps the file in the journal under another name, with which it takes the place of another file.
+  /// - Parameter superseded: the record of that other file, which nobody needs from then on.
+  /// - Throws: `superseded` when bytes were written that came after the version that has a record.
+  public func recordRename(
+    to target: UploadTarget, condition: WriteCondition, superseding superseded: UInt64?
+  ) throws(WriteError) {
+    try writing.exclusive { () throws(WriteError) in
+      guard state.withLock({ $0.recorded == nil || $0.recorded?.changes == $0.changes }) else { throw .superseded }
+      try recordAlone(for: target, condition: condition, as: .closed, durable: false, superseding: superseded)
+    }
+  }
+
+  /// `record`, with the writers kept out.
+  private func recordAlone(
+    for target: UploadTarget, condition: WriteCondition, as kind: JournalRecord.State, durable isDurable: Bool,
+    superseding superseded: UInt64? = nil
+  ) throws(WriteError) {
+    let state = state.withLock { $0 }
+    if let failure = state.failure { throw .incomplete(failure) }
+    // What a program was told is on stable storage must not give way to a record that is not.
+    let isDurable = isDurable || state.recorded?.isDurable ?? false
+    if let recorded = state.recorded, recorded.isCurrent(state, target, condition, isDurable) { return }
+    // Else it would be sent once more by the next mount, and meet itself or what came after it.
+    guard state.changes != state.uploadedChanges else { return }
+    var record = JournalRecord(
+      state: kind, target: target, size: state.size, condition: condition, base: state.base,
+      present: state.present, dirty: state.dirty)
+    record.supersedes = state.supersedes + (superseded.map { [$0] } ?? [])
+    let made = Recorded(
+      changes: state.changes, size: state.size, isLive: true, target: target, condition: condition,
+      isDurable: isDurable)
+    do throws(Errno) {
+      // What the uploads before may have made, the next mount must know with the record.
+      noteExpected()
+      try entry.write(record, durable: isDurable)
+    } catch {
+      // It may be the new one that the disk has.
+      if entry.isRecorded { self.state.withLock { $0.recorded = made.uncertain(after: $0.recorded) } }
+      throw .staging(error)
+    }
+    self.state.withLock { state in
+      state.recorded = made
+      state.supersedes = record.supersedes
     }
   }
 
@@ -56,6 +80,9 @@ extension StagedFile {
 
   /// Whether the journal has a record of some version of this file.
   public var isRecorded: Bool { state.withLock { $0.recorded != nil } }
+
+  /// Tells the record apart from all others of this journal, those of the same file included; nil without one.
+  public var recordSequence: UInt64? { entry.record?.sequence }
 
   /// The value of `changes` that the journal has a record of; nil without one.
   public var recordedChanges: UInt64? { state.withLock { $0.recorded?.changes } }
@@ -82,8 +109,31 @@ extension StagedFile {
     do throws(Errno) {
       try entry.mark(kind)
     } catch {
+      // The next close writes it anew.
+      state.withLock { $0.recorded?.isCertain = false }
       throw .staging(error)
     }
+  }
+
+  /// Whether some of it is only in the version that it was made from.
+  public var needsBase: Bool { state.withLock { !$0.present.contains(0..<$0.size) } }
+
+  /// Leaves the file in the journal for a person, and ends writing for good: what of it is not here cannot be had any
+  /// more. It is no longer this object's to discard.
+  /// - Parameter version: only these bytes, as told by `recordedChanges`; with newer ones it throws `superseded`.
+  public func strand(_ target: UploadTarget, version: UInt64?) throws(WriteError) {
+    try writing.exclusive { () throws(WriteError) in
+      if let version, version != state.withLock({ $0.changes }) { throw .superseded }
+      if !isRecordCurrent { try recordAlone(for: target, condition: .ifAbsent, as: .closed, durable: true) }
+      do throws(Errno) {
+        try entry.mark(.stranded)
+      } catch {
+        throw .staging(error)
+      }
+      state.withLock { $0.isRetired = true }
+    }
+    abandonSession()
+    entry.leave()
   }
 
   /// Takes the record back: the bucket has the bytes, or nobody wants them.
@@ -146,6 +196,7 @@ extension StagedFile.Recorded {
     var either = before ?? self
     either.size = max(size, either.size)
     either.isLive = true
+    either.isCertain = false
     return either
   }
 
@@ -153,7 +204,7 @@ extension StagedFile.Recorded {
   fileprivate func isCurrent(
     _ state: StagedFile.State, _ target: UploadTarget, _ condition: WriteCondition, _ isDurable: Bool
   ) -> Bool {
-    changes == state.changes && isLive && self.target == target && self.condition == condition
+    changes == state.changes && isLive && isCertain && self.target == target && self.condition == condition
       && (self.isDurable || !isDurable)
   }
 }

@@ -32,6 +32,8 @@ extension StagedFile {
     var notedExpected = 0
     /// What the journal's record says; nil without one.
     var recorded: Recorded?
+    /// Records of other files whose names this one has taken since it was uploaded last.
+    var supersedes: [UInt64] = []
     /// Whether the journal knows which name the bytes are for.
     var isNamed = false
   }
@@ -47,6 +49,8 @@ extension StagedFile {
     var target: UploadTarget
     var condition: WriteCondition
     var isDurable: Bool
+    /// False when the disk may have another one, since writing it has failed half-way.
+    var isCertain = true
   }
 }
 
@@ -95,6 +99,7 @@ extension StagedFile.State {
     nextStreamedPart = 0
     expected = []
     notedExpected = 0
+    supersedes = []
     // With changes since, what was dirty stays so: which of it the new version has is not known in ranges, and sending
     // it again is right.
     guard self.changes == changes else { return }

@@ -111,6 +111,7 @@ private final class Mount: MountEngine {
     self.transport = transport
     self.log = log
     workers = WorkerPool(name: "waysfs-work", limit: 8)
+    if let warning = settings.memoryWarning { log.warning("\(warning)") }
     do {
       journal = settings.readOnly ? nil : try Self.openJournal(settings)
       // What is written needs little memory, since it waits on the disk; a quarter lets several uploads go on at once.

@@ -36,7 +36,11 @@ struct RecoverUpload {
   static func left(_ ids: Set<String>, before: [JournalItem], after: [JournalItem]) -> Int {
     let known = Set(before.map(\.id))
     return after.count { item in
-      item.isUnsent ? ids.contains(item.id) : item.state == .quarantined && !known.contains(item.id)
+      switch item.state {
+      case .pending, .stranded: ids.contains(item.id)
+      case .quarantined: !known.contains(item.id)
+      case .open, .recovered: false
+      }
     }
   }
 

@@ -27,7 +27,7 @@ final class Bench: Sendable {
   init(
     over memory: InMemoryObjectStore? = nil, prefix: String = "", lifetime: Double = 10, readOnly: Bool = false,
     directory: TemporaryDirectory? = nil, writeMode: WriteMode = .close, journalLimit: UInt64? = nil,
-    power: Power? = nil
+    power: Power? = nil, disk: JournalDisk? = nil
   ) throws {
     let memory = memory ?? InMemoryObjectStore(time: clock.timeSource)
     self.memory = memory
@@ -36,7 +36,8 @@ final class Bench: Sendable {
     let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     let space = JournalSpace(bounds: JournalBounds(limit: journalLimit, freeFraction: 0)) { nil }
     journal = try Journal(
-      root: self.directory.path, name: "test", identity: prefix, space: space, disk: power?.disk ?? JournalDisk(),
+      root: self.directory.path, name: "test", identity: prefix, space: space,
+      disk: disk ?? power?.disk ?? JournalDisk(),
       clock: .system)
     var configuration = FilesystemConfiguration(prefix: prefix, uid: 7, gid: 8)
     configuration.metadataLifetime = lifetime

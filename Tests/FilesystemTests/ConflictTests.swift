@@ -1,3 +1,4 @@
+import Basics
 import ObjectStore
 import Synchronization
 import SystemPackage
@@ -64,6 +65,56 @@ import WritePath
     let next = try bench()
     next.filesystem.takeUpUnsent()
     #expect(contents == ["theirs", "closed"])
+  }
+
+  @Test(arguments: [WriteMode.close, .writeback]) func everyHandleThatWroteIsTold(mode: WriteMode) throws {
+    let bench = try Bench(over: memory, directory: directory, writeMode: mode)
+    try bench.put("a", "base")
+    let handles = try (0..<4).map { _ in try bench.open("a", writes: true) }
+    try bench.write("one".utf8, to: handles[0])
+    try bench.write("two".utf8, to: handles[1], at: 3)
+    var changes = AttributeChanges()
+    changes.size = 5
+    _ = try bench.filesystem.setAttributes(try bench.inode("a"), changes, handles[2], bench.context)
+    if mode == .writeback { try bench.filesystem.flush(handles[0], bench.context) }
+    try bench.put("a", "theirs")
+    bench.runUploads()
+    for handle in handles[..<3] { #expect(failure { try bench.close(handle) } == .staleNFSFileHandle) }
+    // It has nothing to lose.
+    try bench.close(handles[3])
+    #expect(contents == ["theirs", "onetw"])
+    #expect(bench.journal.space.used == 0)
+  }
+
+  /// A close that waits while another one meets the conflict.
+  @Test func aCloseThatWaitedForAConflictIsToldToo() throws {
+    let bench = try Bench(over: memory, directory: directory)
+    try bench.put("a", "base")
+    let (first, second) = (try bench.open("a", writes: true, truncates: true), try bench.open("a", writes: true))
+    try bench.write("one".utf8, to: first)
+    try bench.write("two".utf8, to: second, at: 3)
+    try bench.put("a", "theirs")
+    let answers = Mutex<[Errno?]>([])
+    let once = OneTime()
+    let thread = Mutex<Basics.Thread?>(nil)
+    bench.store.setRule { operation in
+      guard operation.kind == .put, operation.key == ObjectKey("a"), once.isFirst else { return nil }
+      // It asks for the key while the first one has it.
+      let started = OneShot<Void>()
+      let other = Basics.Thread.start(name: "second") {
+        started.fulfil(())
+        let answer = failure { try bench.filesystem.flush(second, bench.context) }
+        answers.withLock { $0.append(answer) }
+      }
+      started.wait()
+      thread.withLock { $0 = other }
+      return nil
+    }
+    #expect(failure { try bench.filesystem.flush(first, bench.context) } == .staleNFSFileHandle)
+    thread.withLock { $0 }?.join()
+    #expect(answers.withLock { $0 } == [.staleNFSFileHandle])
+    for handle in [first, second] { bench.filesystem.release(handle) }
+    #expect(contents == ["theirs", "onetwo"])
   }
 
   @Test func aNewerVersionGoesBesideWhenItIsClosed() throws {

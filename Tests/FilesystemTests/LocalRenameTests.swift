@@ -1,9 +1,10 @@
 import ObjectStore
+import Synchronization
 import SystemPackage
 import Testing
-import WritePath
 
 @testable import Filesystem
+@testable import WritePath
 
 /// Renames that happen on this machine alone, because the bucket does not have the file yet, and what comes after them.
 @Suite struct LocalRenameTests {
@@ -151,5 +152,128 @@ import WritePath
     #expect(bench.filesystem.drain() == [])
     #expect(bench.text("final") == "content")
     #expect(bench.memory.keys == [ObjectKey("final")])
+  }
+
+  @Test func aRenameThatTheJournalCannotTakeLeavesBothFiles() throws {
+    let (memory, directory, disk) = (InMemoryObjectStore(), try TemporaryDirectory(), FullDisk())
+    do {
+      let bench = try Bench(over: memory, directory: directory, writeMode: .writeback, disk: disk.disk)
+      try bench.save("final", "of before".utf8)
+      try bench.save("new", "content".utf8)
+      disk.isFull = true
+      #expect(failure { try bench.rename("new", to: "final") } == .noSpace)
+      #expect(try bench.load("final") == Array("of before".utf8))
+      #expect(try bench.load("new") == Array("content".utf8))
+    }
+    let next = try bench(memory, directory)
+    next.filesystem.takeUpUnsent()
+    #expect(next.text("final") == "of before")
+    #expect(next.text("new") == "content")
+    #expect(next.memory.keys.count == 2)
+  }
+
+  @Test func aRenameThatTheDiskMayHaveIsTakenBack() throws {
+    let (memory, directory, disk) = (InMemoryObjectStore(), try TemporaryDirectory(), FullDisk())
+    do {
+      let bench = try Bench(over: memory, directory: directory, writeMode: .writeback, disk: disk.disk)
+      try bench.save("final", "of before".utf8)
+      let handle = try bench.create("new")
+      try bench.write("content".utf8, to: handle)
+      try bench.filesystem.sync(handle, bench.context)
+      disk.failsToSync = true
+      #expect(failure { try bench.rename("new", to: "final") } == .ioError)
+      disk.failsToSync = false
+    }
+    let next = try bench(memory, directory)
+    next.filesystem.takeUpUnsent()
+    #expect(next.text("final") == "of before")
+    #expect(next.text("new") == "content")
+  }
+
+  @Test func aRenameWhileSomebodyWritesKeepsWhatWasClosed() throws {
+    let bench = try bench()
+    try bench.save("final", "of before".utf8)
+    let handle = try bench.create("new")
+    try bench.write("content".utf8, to: handle)
+    try bench.filesystem.flush(handle, bench.context)
+    try bench.write("half".utf8, to: handle)
+    try bench.rename("new", to: "final")
+    try bench.write("whole!!".utf8, to: handle)
+    try bench.close(handle)
+    #expect(bench.filesystem.drain() == [])
+    #expect(bench.text("final") == "whole!!")
+    #expect(bench.memory.keys == [ObjectKey("final")])
+  }
+
+  @Test func somebodyElsesObjectUnderTheNameOfAnExclusiveFileStays() throws {
+    let bench = try bench()
+    let handle = try bench.create("tmp", exclusive: true)
+    try bench.write("ours".utf8, to: handle)
+    try bench.close(handle)
+    try bench.put("tmp", "theirs")
+    try bench.rename("tmp", to: "final")
+    #expect(bench.text("tmp") == "theirs")
+    #expect(try bench.load("tmp") == Array("theirs".utf8))
+    #expect(bench.filesystem.drain() == [])
+    #expect(bench.text("final") == "ours")
+  }
+
+  /// A daemon dies at any step of a rename, and the next one, which reaches no server, makes the same name once more.
+  @Test func onlyTheFileThatTookTheNameSupersedesIt() throws {
+    var steps = 0
+    var isOver = false
+    while !isOver {
+      let (memory, directory, power) = (InMemoryObjectStore(), try TemporaryDirectory(), Power(steps: steps))
+      var saved: Set<String> = []
+      do {
+        let bench = try Bench(over: memory, directory: directory, writeMode: .writeback, power: power)
+        for (path, text) in [("a", "first"), ("tmp", "second")] where !power.isDead {
+          try? bench.save(path, text.utf8)
+          if !power.isDead { saved.insert(text) }
+        }
+        if !power.isDead { try? bench.rename("tmp", to: "a") }
+      }
+      isOver = !power.isDead
+      do {
+        let bench = try bench(memory, directory)
+        bench.store.setRule { [.put, .head].contains($0.kind) ? .fail(.connectionFailed) : nil }
+        bench.filesystem.takeUpUnsent()
+        bench.store.setRule { $0.kind == .put ? .fail(.connectionFailed) : nil }
+        try bench.save("a", "third".utf8)
+      }
+      let next = try bench(memory, directory)
+      next.filesystem.takeUpUnsent()
+      let found = Set(memory.keys.compactMap { memory.bytes(of: $0) }.map { String(decoding: $0, as: UTF8.self) })
+      // With its new name, the second stands for both.
+      if memory.bytes(of: ObjectKey("tmp")) == nil, found.contains("second") { saved.remove("first") }
+      #expect(found.isSuperset(of: saved.union(["third"])), "\(steps) steps: \(power.end)")
+      steps += 1
+    }
+    #expect(steps > 10)
+  }
+}
+
+/// A disk of a journal that takes no new files, or cannot wait for a directory, as long as a test says so. Thread-safe.
+final class FullDisk: Sendable {
+  private let state = Mutex((isFull: false, failsToSync: false))
+
+  var isFull: Bool {
+    get { state.withLock { $0.isFull } }
+    set { state.withLock { $0.isFull = newValue } }
+  }
+
+  var failsToSync: Bool {
+    get { state.withLock { $0.failsToSync } }
+    set { state.withLock { $0.failsToSync = newValue } }
+  }
+
+  var disk: JournalDisk {
+    JournalDisk(onStep: { step throws(Errno) in
+      switch step {
+      case .make where self.isFull: throw .noSpace
+      case .syncDirectory where self.failsToSync: throw .ioError
+      default: break
+      }
+    })
   }
 }

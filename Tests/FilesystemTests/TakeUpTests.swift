@@ -1,9 +1,9 @@
 import ObjectStore
 import SystemPackage
 import Testing
-import WritePath
 
 @testable import Filesystem
+@testable import WritePath
 
 /// What the next mount makes of what earlier ones left.
 @Suite struct TakeUpTests {
@@ -131,11 +131,82 @@ import WritePath
       #expect(bench.text("a") == "theirs")
       try bench.save("a", "newer".utf8)
     }
-    let next = try bench(memory, directory)
-    next.filesystem.takeUpUnsent()
-    #expect(next.text("a") == "newer", "it does not wait for one that nobody can send")
+    for _ in 0..<2 {
+      let next = try bench(memory, directory)
+      next.filesystem.takeUpUnsent()
+      #expect(next.text("a") == "newer", "it does not wait for one that nobody can send")
+      let items = try JournalInventory.read(root: directory.path)
+      #expect(items.map(\.state) == [.stranded], "the patch is kept for a person")
+      #expect(items.first?.key == ObjectKey("a"))
+      #expect(next.filesystem.pending().paths.isEmpty && next.journal.space.used == 0)
+      #expect(next.store.count(.get) == 0, "nobody tries again")
+    }
+    // Somebody saves it, while a mount runs.
+    let running = try bench(memory, directory)
+    let item = try #require(try JournalInventory.read(root: directory.path).first)
+    #expect(item.isInUse)
+    let target = directory.path.appending("saved")
+    #expect(try JournalInventory.export(item, to: target).missing == [0..<2, 4..<10])
+    #expect(try JournalDisk.read(target) == [0, 0] + Array("AB".utf8) + [0, 0, 0, 0, 0, 0])
+    withExtendedLifetime(running) {}
+  }
+
+  @Test(arguments: [WriteMode.close, .writeback], [10, 20 << 20])
+  func aPatchWhoseBaseIsReplacedMeanwhileIsGivenUpOnce(mode: WriteMode, size: Int) throws {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    do {
+      let bench = try bench(memory, directory, mode)
+      try memory.put(PutRequest(ObjectKey("a"), body: .bytes(pattern(size))))
+      let handle = try bench.open("a", writes: true)
+      try bench.write("AB".utf8, to: handle, at: 2)
+      try bench.put("a", "theirs")
+      let closed = failure { try bench.filesystem.flush(handle, bench.context) }
+      #expect(closed == (mode == .close ? .staleNFSFileHandle : nil))
+      bench.runUploads()
+      bench.store.forgetOperations()
+      bench.runUploads()
+      #expect(bench.store.operations.isEmpty, "nobody tries again")
+      #expect(failure { try bench.filesystem.flush(handle, bench.context) } == .staleNFSFileHandle)
+      bench.filesystem.release(handle)
+      #expect(bench.filesystem.pending().paths.isEmpty)
+      #expect(bench.filesystem.drain() == [])
+      #expect(try bench.load("a") == Array("theirs".utf8))
+      #expect(memory.keys == [ObjectKey("a")])
+      #expect(memory.uploadCount == 0)
+    }
     let items = try JournalInventory.read(root: directory.path)
-    #expect(items.count == 1, "the patch is kept for a person")
-    #expect(items.first?.key == ObjectKey("a"))
+    #expect(items.map(\.state) == [.stranded])
+    let item = try #require(items.first)
+    #expect(item.reason.contains("discard"))
+    try JournalInventory.discard(item)
+    #expect(try JournalInventory.read(root: directory.path).isEmpty)
+  }
+
+  @Test func whatAnEarlierMountLeftCountsUntilItIsSent() throws {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    do {
+      let bench = try bench(memory, directory)
+      for name in ["d", "other"] { try bench.makeDirectory(name) }
+      try bench.save("d/a", "content".utf8)
+    }
+    let next = try bench(memory, directory)
+    isOffline(next)
+    next.filesystem.takeUpUnsent()
+    #expect(next.filesystem.pending().paths == ["d/a"])
+    #expect(next.filesystem.pending().bytes == 7 && next.filesystem.pending().failed == 1)
+    #expect(next.filesystem.pending().lastError == .ioError)
+    #expect(next.filesystem.drain() == ["d/a"])
+    let other = try next.filesystem.openDirectory(try next.inode("other"), next.context)
+    try next.filesystem.syncDirectory(other, next.context)
+    let directoryHandle = try next.filesystem.openDirectory(try next.inode("d"), next.context)
+    #expect(failure { try next.filesystem.syncDirectory(directoryHandle, next.context) } == .ioError)
+    next.store.setRule { _ in nil }
+    try next.filesystem.syncDirectory(directoryHandle, next.context)
+    #expect(next.text("d/a") == "content")
+    #expect(next.filesystem.pending().paths.isEmpty && next.filesystem.pending().failed == 0)
+    #expect(next.filesystem.drain() == [])
+    // What was to be tried later finds nothing to do.
+    next.runUploads()
+    #expect(memory.keys.map(\.string) == ["d/", "d/a", "other/"])
   }
 }

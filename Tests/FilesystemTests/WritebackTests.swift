@@ -162,6 +162,26 @@ import WritePath
     #expect(next.memory.keys.isEmpty)
   }
 
+  @Test func aFileWhoseRemovalFailedIsNotRemovedByTheNextMount() throws {
+    let (memory, directory, disk) = (InMemoryObjectStore(), try TemporaryDirectory(), FullDisk())
+    do {
+      let bench = try Bench(over: memory, directory: directory, writeMode: .writeback, disk: disk.disk)
+      try bench.put("a", "base")
+      try bench.save("a", "ours".utf8)
+      bench.store.setRule { operation in
+        guard operation.kind == .delete else { return nil }
+        disk.isFull = true
+        return .fail(.connectionFailed)
+      }
+      #expect(failure { try bench.unlink("a") } == .ioError)
+      #expect(try bench.load("a") == Array("ours".utf8))
+    }
+    let next = try bench(memory, directory)
+    next.filesystem.takeUpUnsent()
+    #expect(next.text("a") == "ours")
+    #expect(next.memory.keys.count == 1)
+  }
+
   @Test func aVersionThatTheBucketGotWithoutAnswerIsNoConflict() throws {
     let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
     do {

@@ -318,4 +318,22 @@ import Testing
     let (_, found) = try bench.takeUp()
     #expect(found.pending.first?.upload == RecordedUpload(upload: upload, parts: [part]))
   }
+
+  @Test func takingAMarkBackNeedsNoRoom() throws {
+    let bench = try JournalBench()
+    let isFull = Mutex(false)
+    let disk = JournalDisk(onStep: { step throws(Errno) in
+      if case .make = step, isFull.withLock({ $0 }) { throw .noSpace }
+    })
+    do {
+      let entry = try bench.open(disk: disk).makeEntry()
+      try entry.record([1, 2], durable: true)
+      try entry.mark(.removed)
+      isFull.withLock { $0 = true }
+      #expect(throws: Errno.noSpace) { try entry.mark(.stranded) }
+      try entry.mark(.closed)
+    }
+    let (_, found) = try bench.takeUp()
+    #expect(found.pending.map(\.record.state) == [.closed] && found.pending.map { $0.entry.liveBytes } == [[1, 2]])
+  }
 }

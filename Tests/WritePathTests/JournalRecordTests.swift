@@ -71,6 +71,11 @@ private let strangeTexts = [
       }
     }
     #expect(JournalRecord(decoding: wholeRecord(0).encoded) == wholeRecord(0))
+    var record = wholeRecord(5)
+    for numbers in [[1], [3, UInt64.max, 0]] {
+      record.supersedes = numbers
+      #expect(JournalRecord(decoding: record.encoded) == record)
+    }
   }
 
   @Test func damageIsNeverReadAsARecord() {
@@ -98,6 +103,7 @@ private let strangeTexts = [
     #expect(forged(good + ["meta=a"]) == nil)
     #expect(forged(good + ["meta=a:1", "meta=a:2"]) == nil)
     #expect(forged(good + ["type=%4"]) == nil)
+    for numbers in ["", "1,", "x", "1,,2"] { #expect(forged(good + ["supersedes=\(numbers)"]) == nil) }
     for index in good.indices {
       var lines = good
       lines.remove(at: index)
@@ -130,7 +136,8 @@ private let strangeTexts = [
         for size in [nil, 0, UInt64.max] {
           let intent = RenameIntent(
             source: ObjectKey(text), destination: ObjectKey("b"), isDirectory: size == nil,
-            sourceETag: size.map { _ in ETag(text) }, sourceSize: size, replaced: replaced, phase: phase)
+            sourceETag: size.map { _ in ETag(text) }, sourceSize: size, replaced: replaced, supersedes: size,
+            phase: phase)
           let decoded = RenameIntent.decode(intent.encoded(sequence: 7))
           #expect(decoded?.intent == intent && decoded?.sequence == 7)
         }
@@ -157,7 +164,7 @@ private let strangeTexts = [
       lines[index] = (good[index].splitOnce("=")?.0 ?? "") + "=%"
       #expect(!decoded(lines), "\(lines[index])")
     }
-    for line in ["etag=%", "size=x", "kind=file"] { #expect(!decoded(good + [line])) }
+    for line in ["etag=%", "size=x", "kind=file", "supersedes=x"] { #expect(!decoded(good + [line])) }
   }
 }
 

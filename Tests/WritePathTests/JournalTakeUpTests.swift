@@ -248,13 +248,13 @@ import Testing
       let done = try journal.begin(second)
       first.phase = .deleting(ETag("x"))
       #expect(try journal.update(noted, to: first).intent == first)
-      journal.end(done)
+      try journal.end(done)
     }
     do {
       let (journal, found) = try bench.takeUp()
       #expect(found.intents.map(\.intent) == [first, second])
       #expect(found.intents.map(\.sequence) == found.intents.map(\.sequence).sorted())
-      if let intent = found.intents.first { journal.end(intent) }
+      if let intent = found.intents.first { try journal.end(intent) }
     }
     #expect(try bench.takeUp().1.intents.map(\.intent) == [second])
   }
@@ -270,8 +270,56 @@ import Testing
     #expect(recorder.taken() == durable)
     try journal.update(noted, to: intent)
     #expect(recorder.taken() == durable)
-    journal.end(noted)
-    #expect(recorder.taken() == ["remove 1.rename"])
+    // Its names may be used again: it must not come back with a power failure.
+    try journal.end(noted)
+    #expect(recorder.taken() == ["remove 1.rename", "sync directory files"])
+  }
+
+  @Test func aRenameWhoseNoteCannotBeRemovedIsNotDoneAgain() throws {
+    let bench = try JournalBench()
+    let disk = JournalDisk(onStep: { step throws(Errno) in if case .remove = step { throw .ioError } })
+    do {
+      let journal = try bench.open(disk: disk)
+      let intent = RenameIntent(source: ObjectKey("a"), destination: ObjectKey("b"), isDirectory: false)
+      try journal.end(try journal.begin(intent))
+    }
+    #expect(try bench.takeUp().1.intents.isEmpty)
+  }
+
+  @Test func whatTookTheNameSupersedesOnlyThatRecord() throws {
+    let bench = try JournalBench()
+    try bench.leave { journal in
+      let old = try journal.makeEntry()
+      try old.record([1], key: ObjectKey("a"))
+      let other = try journal.makeEntry()
+      try other.record([2], key: ObjectKey("a"))
+      let new = try journal.makeEntry()
+      try new.fill([3])
+      var record = wholeRecord(1, key: ObjectKey("a"))
+      record.supersedes = [try #require(old.record?.sequence)]
+      try new.write(record, durable: false)
+    }
+    let (_, found) = try bench.takeUp()
+    let last = try #require(found.pending.last)
+    #expect(found.pending.map { $0.isSuperseded(by: last) } == [true, false, false])
+  }
+
+  @Test func aStrandedFileStaysAndIsNotSent() throws {
+    let bench = try JournalBench()
+    try bench.leave { journal in
+      let entry = try journal.makeEntry()
+      try entry.record([1, 2])
+      entry.note(.upload(upload))
+      try entry.mark(.stranded)
+    }
+    for _ in 0..<2 {
+      let (journal, found) = try bench.takeUp()
+      #expect(found.pending.isEmpty && found.strandedCount == 1)
+      #expect(found.recoveredCount == 0 && found.quarantinedCount == 0 && journal.space.used == 0)
+      #expect(Array(journal.names("files").prefix(3)) == ["1.data", "1.notes", "1.record"])
+      #expect(found.abandoned.map(\.upload) == [upload])
+    }
+    #expect(try JournalInventory.read(root: bench.root.path).map(\.state) == [.stranded])
   }
 
   /// The daemon dies again while it takes up: nothing is lost on the way.

@@ -8,6 +8,7 @@ import argparse
 import collections
 import contextlib
 import dataclasses
+import functools
 import http.client
 import os
 import pathlib
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 
+import bare
 import content
 import goals
 import processes
@@ -31,11 +33,15 @@ import workspace
 
 MIB, GIB = 1 << 20, 1 << 30
 DEFAULT = workspace.Sizes(
-    size=GIB, objects=10_000, reads=500, random_reads=200, files=1_000, patched=512 * MIB, parallel=512 * MIB
+    size=GIB, objects=10_000, many=100_000, tree=10_000, reads=1_000, random_reads=300, files=1_000,
+    patched=512 * MIB, parallel=512 * MIB,
 )
 QUICK = workspace.Sizes(
-    size=128 * MIB, objects=1_000, reads=100, random_reads=50, files=200, patched=64 * MIB, parallel=64 * MIB
+    size=128 * MIB, objects=1_000, many=10_000, tree=2_000, reads=200, random_reads=50, files=200,
+    patched=64 * MIB, parallel=64 * MIB,
 )
+# Bytes that the responder's limit counts for a small object, at most.
+SMALL_OBJECT = 4096
 # The speed of the responder itself.
 SPEED = "responder"
 
@@ -51,7 +57,7 @@ def parse_options():
     names = [measurement.name for measurement in rows.measurements(DEFAULT)] + [SPEED]
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--size", type=parse_size, help="of the large file (1G)")
-    parser.add_argument("--rounds", type=int, help="how often everything is measured (3 on the responder, else 2)")
+    parser.add_argument("--rounds", type=int, help="how often everything is measured (3)")
     parser.add_argument("--only", metavar="ROW,...", help=f"measure only these of: {', '.join(names)}")
     parser.add_argument("--systems", metavar="NAME,...", default=",".join(systems.ALL), help="waysfs,s3fs,rclone")
     parser.add_argument(
@@ -106,24 +112,23 @@ class Plan:
         names = {measurement.name for measurement in self.measurements}
         needs = {key for measurement in self.measurements for key in measurement.needs}
         prepared = self.sizes.size * ("large" in needs) + self.sizes.patched * ("patched" in needs)
+        # What a small object takes is more than its bytes.
+        prepared += (self.sizes.many * ("many" in needs) + self.sizes.tree * ("tree" in needs)) * SMALL_OBJECT
         written = [self.sizes.size * ("write" in names), self.sizes.patched * ("patch" in names)]
         written.append(self.sizes.parallel * self.sizes.writers * ("memory" in names))
         return prepared + max(written) + 512 * MIB
 
 
 def make_plan(options, server):
-    sizes, rounds = options.sizes, 3
-    # SeaweedFS takes most of the time of a run.
-    if options.quick or not isinstance(server, servers.Responder):
-        rounds = 2
-    if server.is_latent:
+    sizes = options.sizes
+    if server.kind == "latent":
         # s3fs needs ten round trips for a file.
-        sizes, rounds = dataclasses.replace(sizes, files=sizes.files // 10), 2
-    chosen = [measurement for measurement in rows.measurements(sizes) if measurement.name in options.only]
+        sizes = dataclasses.replace(sizes, files=sizes.files // 10)
+    chosen = [one for one in rows.measurements(sizes) if one.name in options.only and one.is_possible(server)]
     if options.is_complete:
         chosen = [measurement for measurement in chosen if measurement.is_for(server)]
-    has_speed = SPEED in options.only and isinstance(server, servers.Responder) and not server.is_latent
-    return Plan(server, sizes, chosen, options.rounds or rounds, has_speed)
+    has_speed = SPEED in options.only and server.kind == "responder"
+    return Plan(server, sizes, chosen, options.rounds or (2 if options.quick else 3), has_speed)
 
 
 def require(options, plans):
@@ -141,7 +146,10 @@ def require(options, plans):
         at_once = max(plan.sizes.size, plan.sizes.parallel * plan.sizes.writers * ("memory" in names))
         if isinstance(plan.server, servers.SeaweedFS):
             written = plan.sizes.size * ("write" in names) + plan.sizes.patched * ("patch" in names)
-            at_once += plan.rounds * len(options.systems) * written + 2 * plan.sizes.size
+            at_once += plan.rounds * len(options.systems) * written + 3 * plan.sizes.size
+        if any(measurement.bare for measurement in plan.measurements):
+            # A local file, and a disk cache.
+            at_once += 2 * plan.sizes.size
         space = max(space, at_once)
     free = shutil.disk_usage(options.directory).free
     if free < space + GIB:
@@ -153,7 +161,7 @@ def require(options, plans):
 
 def measure(options, plan, running, directory):
     """All samples on one server: row name, then system name, to a list."""
-    space = workspace.Workspace(running.bucket, directory, plan.sizes)
+    space = workspace.Workspace(running, directory, plan.sizes)
     account = systems.Account(running.environment, running.bucket.name)
     compared = [systems.ALL[name](shutil.which(getattr(options, name)), account) for name in options.systems]
     say("storing what will be read")
@@ -164,18 +172,30 @@ def measure(options, plan, running, directory):
         for measurement in plan.measurements:
             if number >= (measurement.rounds or plan.rounds):
                 continue
-            for system in order([system for system in compared if system.name in measurement.systems], number):
-                if system.name == "waysfs":
-                    system = system.having(measurement.options)
-                before = running.requests() if options.requests else {}
-                samples = measurement.measure(space, system, number)
+            for name, work in order(workers(measurement, compared), number):
+                before = running.traffic()
+                with running.limited(measurement.bandwidth):
+                    samples = work(space, number)
                 for row, sample in samples.items():
-                    results[row][system.name].append(sample)
-                print(f"    {measurement.name:12} {system.name:8} {describe(samples)}")
-                if options.requests:
-                    counts = {name: count - before.get(name, 0) for name, count in running.requests().items()}
-                    print("        " + ", ".join(f"{name} {count}" for name, count in counts.items() if count))
+                    results[row][name].append(sample)
+                print(f"    {measurement.name:13} {name:8} {describe(samples)}")
+                if options.requests and before is not None:
+                    print(f"        {running.traffic() - before}")
     return results
+
+
+def workers(measurement, compared):
+    """Who takes part, by name, and what they do with a workspace in a round."""
+    found = []
+    for system in compared:
+        if system.name in measurement.systems:
+            taking_part = system.having(measurement.options) if system.name == "waysfs" else system
+            found.append((system.name, functools.partial(_with_system, measurement.measure, taking_part)))
+    return found + ([(bare.NAME, measurement.bare)] if measurement.bare else [])
+
+
+def _with_system(measure, system, space, number):
+    return measure(space, system, number)
 
 
 def order(compared, number):
@@ -190,7 +210,7 @@ def order(compared, number):
 def describe(samples):
     texts = []
     for sample in samples.values():
-        numbers = (("{:.2f} s", sample.wall), ("CPU {:.2f} s", sample.cpu))
+        numbers = (("{:.2f} s", sample.wall), ("CPU {:.2f} s", sample.cpu), ("{:.2f}", sample.count))
         parts = [form.format(number) for form, number in numbers if number is not None]
         texts.append(", ".join(parts + ([f"{sample.peak / MIB:.0f} MiB"] if sample.peak is not None else [])))
     return "; ".join(texts)
@@ -225,11 +245,11 @@ def show(options, plans, tables, results, speeds):
             titles, found = tables[plan.server.name], results[plan.server.name]
             print()
             print("\n".join(report.table(plan.server.title, titles, found, options.systems, rows.UNCOMPARED)))
-    outcomes = goals.outcomes(results, speeds)
+    outcomes = goals.outcomes(results, {plan.server.name: plan.server.kind for plan in plans}, speeds)
     if outcomes:
         print()
         print("\n".join(report.goal_table(outcomes, {plan.server.name: plan.server.title for plan in plans})))
-    print(FOOTNOTE.format(rounds=", ".join(f"{plan.server.title} {plan.rounds}" for plan in plans)))
+    print(FOOTNOTE.format(rounds=plans[0].rounds))
     if options.json:
         given = {plan.server.name: {"rounds": plan.rounds} | vars(plan.sizes) for plan in plans}
         found = {name: (tables[name], results[name]) for name in tables}
@@ -237,10 +257,11 @@ def show(options, plans, tables, results, speeds):
 
 
 FOOTNOTE = """
-Rounds: {rounds}; memory of 8 writers: 1.
+Rounds: {rounds}; memory of many readers or writers: 1.
 Wall and CPU seconds (of the daemon) are medians, memory is the most of all rounds. The last columns compare the
 medians, and the best round of each: below 1, waysfs is better. To stored: until the bucket has the whole, since
-rclone, and waysfs in write-back mode, answer close before the upload."""
+rclone, and waysfs in write-back mode, answer close before the upload. Bare: the same without a filesystem, such as a
+download over as many connections, or a local file; with CPU seconds of this program."""
 
 
 def remove(directory):

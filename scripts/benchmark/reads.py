@@ -1,12 +1,15 @@
-"""Measurements of idling, reading and listing. Each mounts anew with an empty cache."""
+"""Measurements of idling and of reading from front to end. Each mounts anew, and all but one with an empty cache."""
 
+import contextlib
 import os
-import random
-import subprocess
 import time
 
+import bare
 import content
-from workspace import RANDOM, Sample, Stopwatch
+from workspace import Sample, Stopwatch, at_once
+
+GIB = 1 << 30
+WINDOW_BANDWIDTH = 2e9 / 8
 
 
 def idle(space, system, _):
@@ -16,61 +19,85 @@ def idle(space, system, _):
         return {"idle": Sample(peak=mount.resident)}
 
 
-def sequential_read(space, system, _):
+def compare(path, expected, system):
+    """What the kernel was given lies in its page cache now."""
+    with open(path, "rb", buffering=0) as file:
+        content.compare(file, expected, f"{system.name}: read {path.name}")
+
+
+def sequential(space, system, _):
     space.warm_up("large", space.large)
     with space.mounted(system) as mount:
-        buffer = bytearray(content.BLOCK)
+        path = mount.path / "large"
         watch = Stopwatch(mount)
-        with open(mount.path / "large", "rb", buffering=0) as file:
-            while file.readinto(buffer):
-                pass
-        sample = watch.sample()
+        bare.read_file(path)
+        first = watch.sample()
         time.sleep(1)
         after = Sample(peak=mount.resident)
-        # What the kernel was given lies in its page cache now.
+        watch = Stopwatch(mount)
+        bare.read_file(path)
+        again = watch.sample()
+        compare(path, space.large, system)
+    per_gib = Sample(cpu=first.cpu * GIB / space.sizes.size)
+    return {"read": first, "read-cpu": per_gib, "resident": after, "again": again}
+
+
+def four(space, system, _):
+    """Four files at once."""
+    numbers = range(4)
+    for number in numbers:
+        space.warm_up(f"stream-{number}", space.stream(number))
+    with space.mounted(system) as mount:
+        paths = [mount.path / f"stream-{number}" for number in numbers]
+        watch = Stopwatch(mount)
+        at_once(bare.read_file, paths)
+        sample = watch.sample()
+        for number in numbers:
+            compare(paths[number], space.stream(number), system)
+    return {"read-4": sample}
+
+
+def window(space, system, _):
+    """The second and third quarter of the large object: as far ahead as waysfs is at the beginning of that, it is at
+    its end, so what it has fetched meanwhile is as long."""
+    half = space.sizes.size // 2
+    with space.mounted(system) as mount:
         with open(mount.path / "large", "rb", buffering=0) as file:
-            content.compare(file, space.large, f"{system.name}: read")
-    return {"read": sample, "resident": after}
+            read_exactly(file, half // 2)
+            watch = Stopwatch(mount)
+            read_exactly(file, half)
+            sample = watch.sample()
+            read_exactly(file, half // 2)
+        compare(mount.path / "large", space.large, system)
+    return {"window": sample}
 
 
-def list_directory(space, system, _):
-    with space.mounted(system) as mount:
-        watch = Stopwatch(mount)
-        listing = subprocess.run(
-            ["ls", "-lU", mount.path / "many"], stdout=subprocess.PIPE, env={"LC_ALL": "C", "PATH": os.environ["PATH"]},
-            check=True, text=True,
-        )
-        sample = watch.sample()
-    # Mode, links, owner, group, size, and the name at the end; the first line is the total.
-    fields = [line.split() for line in listing.stdout.splitlines()[1:]]
-    names = map(space.small_name, range(space.sizes.objects))
-    if sorted((line[-1], int(line[4])) for line in fields) != [(name, len(f"many/{name}")) for name in names]:
-        raise content.Wrong(f"{system.name}: the listing is not what is in the bucket")
-    return {"list": sample}
+def line(space, _):
+    """How long the line takes for what `window` reads."""
+    return {"window": Sample(wall=space.sizes.size / 2 / WINDOW_BANDWIDTH)}
 
 
-def read_small(space, system, _):
-    with space.mounted(system) as mount:
-        found = []
-        watch = Stopwatch(mount)
-        for n in range(space.sizes.reads):
-            with open(mount.path / "small" / space.small_name(n), "rb", buffering=0) as file:
-                found.append(file.read())
-        sample = watch.sample()
-    if any(body != space.small(n) for n, body in enumerate(found)):
-        raise content.Wrong(f"{system.name}: wrong bytes read from a small file")
-    return {"small-read": sample}
+def read_exactly(file, length):
+    """Reads so many bytes, a multiple of a block, and drops them."""
+    buffer = bytearray(content.BLOCK)
+    view = memoryview(buffer)
+    while length:
+        count = file.readinto(view[: min(length, len(buffer))])
+        if not count:
+            raise content.Wrong(f"{file.name}: ends too early")
+        length -= count
 
 
-def random_reads(space, system, number):
-    # Other places in each round, the same for all systems.
-    places = random.Random(number)
-    offsets = [places.randrange(space.sizes.size // RANDOM) * RANDOM for _ in range(space.sizes.random_reads)]
-    with space.mounted(system) as mount:
-        watch = Stopwatch(mount)
-        with open(mount.path / "large", "rb", buffering=0) as file:
-            found = [os.pread(file.fileno(), RANDOM, offset) for offset in offsets]
-        sample = watch.sample()
-    if any(body != space.large.read(offset, RANDOM) for body, offset in zip(found, offsets)):
-        raise content.Wrong(f"{system.name}: wrong bytes from a random read")
-    return {"random": sample}
+def warm(space, system, _):
+    """The large object after a remount, with what the mount before has left in its cache."""
+    with contextlib.ExitStack() as stack:
+        cache = stack.enter_context(space.cache(system))
+        with space.mounted(system, cache=cache) as mount:
+            bare.read_file(mount.path / "large")
+        bare.forget(cache)
+        with space.mounted(system, cache=cache) as mount:
+            watch = Stopwatch(mount)
+            bare.read_file(mount.path / "large")
+            sample = watch.sample()
+            compare(mount.path / "large", space.large, system)
+    return {"warm": sample}

@@ -6,32 +6,36 @@ import os
 import platform
 import statistics
 
+import bare
+
 MIB = 1 << 20
 
 
 def medians(samples):
-    """Median wall and CPU seconds and the highest memory, of the samples of one system in one row."""
+    """Median wall and CPU seconds, the highest memory and the median count, of the samples of one system in a row."""
 
     def over(name, function):
         values = [value for value in (getattr(sample, name) for sample in samples) if value is not None]
         return function(values) if values else None
 
-    return over("wall", statistics.median), over("cpu", statistics.median), over("peak", max)
+    middle = statistics.median
+    return over("wall", middle), over("cpu", middle), over("peak", max), over("count", middle)
 
 
 def ratio(row, choose):
-    """What waysfs needs over what the better of the others needs: time, or what the row has where no time is taken.
+    """What waysfs needs over what the better peer needs: time, or what the row has where no time is taken.
 
     choose: makes one number of the rounds' samples: their median, or, since the load of other programs only ever adds,
     their minimum.
     """
-    numbers = {system: choose(map(_compared, samples)) for system, samples in row.items() if samples}
+    found = {system: samples for system, samples in row.items() if samples and system != bare.NAME}
+    numbers = {system: choose(map(_compared, samples)) for system, samples in found.items()}
     ours = numbers.pop("waysfs", None)
     return None if ours is None or not numbers else ours / max(min(numbers.values()), 1e-3)
 
 
 def _compared(sample):
-    return next(value for value in (sample.wall, sample.cpu, sample.peak) if value is not None)
+    return next(value for value in (sample.wall, sample.cpu, sample.peak, sample.count) if value is not None)
 
 
 def table(server, titles, results, systems, uncompared):
@@ -39,9 +43,12 @@ def table(server, titles, results, systems, uncompared):
 
     titles: of the rows, by their names.
     results: row name, then system name, to the list of samples.
+    systems: a column each; and one for what was done without a filesystem.
     uncompared: rows in which the systems do not do the same.
     """
     width = max(len(title) for title in [server, *titles.values()]) + 2
+    if any(bare.NAME in row for row in results.values()):
+        systems = [*systems, bare.NAME]
     lines = [server.ljust(width) + "".join(f"{system:^24}" for system in systems) + "waysfs / better peer".rjust(22)]
     lines.append(" " * width + f"{'wall s':>8}{'CPU s':>8}{'MiB':>6}  " * len(systems) + f"{'median':>12}{'best':>10}")
     for name, title in titles.items():
@@ -56,9 +63,11 @@ def _ratio(number):
 
 
 def _cells(columns):
-    wall, cpu, peak = columns
+    wall, cpu, peak, count = columns
+    # A count has no column of its own: the title of its row says what it is.
+    first = wall if count is None else count
     texts = (
-        "-" if wall is None else f"{wall:.2f}",
+        "-" if first is None else f"{first:.2f}",
         "-" if cpu is None else f"{cpu:.2f}",
         "-" if peak is None else f"{peak / MIB:.0f}",
     )

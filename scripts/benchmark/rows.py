@@ -2,14 +2,21 @@
 
 import dataclasses
 
+import bare
+import listings
 import reads
+import scattered
+import streams
 import writes
 
 # What is compared is when the bucket has it: rclone answers close when its cache has it, waysfs in write-back mode when
 # its journal has it, and the others when the bucket does.
 UNCOMPARED = {"close", "patch-close", "small-1-close", "small-16-close"}
 
-EVERYWHERE = ("seaweedfs", "responder")
+# Kinds of servers; a responder that lets its answers wait is a kind of its own.
+EVERYWHERE = ("seaweedfs", "responder", "latent")
+# Nothing more than the directory, which all rows give.
+DISK_CACHE = ()
 WRITE_BACK = ("--write-mode", "writeback")
 
 
@@ -18,12 +25,13 @@ class Measurement:
     """A function and the rows that it fills.
 
     rows: the name of each row, to its title.
-    needs: what has to be in the bucket.
+    needs: what has to be in the bucket, or on the disk.
     servers: kinds of servers on which it is measured, unless servers are named.
     systems: that take part.
+    bare: the function for what the same costs without a filesystem.
     options: of waysfs, in addition.
     rounds: at most.
-    latent: whether it is measured where answers are delayed, unless servers are named.
+    bandwidth: of the responder, for all connections together; None for no limit.
     """
 
     name: str
@@ -32,33 +40,108 @@ class Measurement:
     needs: tuple = ()
     servers: tuple = ("seaweedfs",)
     systems: tuple = ("waysfs", "s3fs", "rclone")
+    bare: object = None
     options: tuple = ()
     rounds: int = None
-    latent: bool = True
+    bandwidth: str = None
+
+    def is_possible(self, server):
+        """Whether the server does what it takes."""
+        return self.bandwidth is None or server.kind != "seaweedfs"
 
     def is_for(self, server):
         """Whether it is measured there when nothing else is asked for."""
-        return server.name.partition("-")[0] in self.servers and (self.latent or not server.is_latent)
+        return server.kind in self.servers
 
 
 def measurements(sizes):
-    return _reads(sizes) + _writes(sizes)
+    return _sequential(sizes) + _scattered(sizes) + _listings(sizes) + _writes(sizes)
 
 
-def _reads(sizes):
-    large = describe(sizes.size)
+def _sequential(sizes):
+    large, quarter = describe(sizes.size), describe(sizes.size // 4)
     return [
         Measurement("idle", reads.idle, {"idle": "idle memory"}),
         Measurement(
-            "read", reads.sequential_read, {"read": f"read {large}, cold", "resident": "  memory a second later"},
-            needs=("large",),
+            "read", reads.sequential,
+            {
+                "read": f"read {large}, cold", "read-cpu": "  CPU seconds per GiB",
+                "resident": "  memory a second later", "again": "  again",
+            },
+            needs=("large", "local"), servers=EVERYWHERE, bare=bare.large,
         ),
-        Measurement("list", reads.list_directory, {"list": f"ls -lU of {sizes.objects:,}, cold"}, needs=("many",)),
         Measurement(
-            "small-read", reads.read_small, {"small-read": f"read {sizes.reads} x 4 KiB, cold"}, needs=("small",)
+            "read-4", reads.four, {"read-4": f"read 4 x {quarter} at once, cold"},
+            needs=("large", "four"), servers=("seaweedfs", "responder"), bare=bare.four,
         ),
         Measurement(
-            "random", reads.random_reads, {"random": f"{sizes.random_reads} random 64 KiB, cold"}, needs=("large",)
+            "window", reads.window, {"window": f"read the middle half of {large}, 2 Gbit/s"},
+            needs=("large",), servers=("latent",), systems=("waysfs",), bare=reads.line, bandwidth="2Gbit/s",
+        ),
+        Measurement(
+            "warm", reads.warm, {"warm": f"read {large} after a remount, cached on disk"},
+            needs=("large", "local"), servers=("responder",), systems=("waysfs",), bare=bare.cold_local,
+            options=DISK_CACHE,
+        ),
+        # Each file is a range of the large one, which a responder holds once.
+        Measurement(
+            "streams", streams.streams,
+            {
+                "streams": f"read {sizes.streams} x {quarter} at once, 128 MiB",
+                "streams-spread": "  slowest / fastest reader",
+            },
+            needs=("large", "streams"), servers=("responder",), systems=("waysfs",),
+            options=("--memory-limit", "128MiB"), rounds=1,
+        ),
+    ]
+
+
+def _scattered(sizes):
+    places, files = f"{sizes.random_reads} random 64 KiB", f"{sizes.reads:,} x 4 KiB"
+    # With as much bandwidth as loopback has, fetching far too much costs little.
+    line = {"needs": ("large",), "servers": ("latent",), "bandwidth": "1Gbit/s"}
+    return [
+        Measurement("random", scattered.random_reads("random"), {"random": f"{places}, cold"}, needs=("large",)),
+        Measurement(
+            "random-net", scattered.random_reads("random-net"),
+            {"random-net": f"{places}, cold, 1 Gbit/s", "random-net-fetched": "  bytes fetched / asked for"}, **line,
+        ),
+        Measurement(
+            "random-16", scattered.random_reads("random-16", 16),
+            {"random-16": "  by 16 threads", "random-16-fetched": "  bytes fetched / asked for"},
+            systems=("waysfs",), **line,
+        ),
+        Measurement(
+            "small-read", scattered.small_files("small-read"), {"small-read": f"read {files}, cold"}, needs=("small",)
+        ),
+        Measurement(
+            "small-read-16", scattered.small_files("small-read-16", 16),
+            {"small-read-16": f"read {files}, 16 at once, cold", "small-read-16-requests": "  requests for each"},
+            needs=("small",), servers=EVERYWHERE,
+        ),
+    ]
+
+
+def _listings(sizes):
+    # Without a delay, the pages are there before anybody could have asked the kernel for as many names.
+    line = {"servers": ("latent",), "systems": ("waysfs",)}
+    return [
+        Measurement(
+            "list", listings.directory("list", "list", sizes.objects),
+            {"list": f"ls -lU of {sizes.objects:,}, cold"}, needs=("list",),
+        ),
+        Measurement(
+            "list-many", listings.directory("list-many", "many", sizes.many),
+            {"list-many": f"ls -lU of {sizes.many:,}, cold"},
+            needs=("many",), bare=bare.listing("list-many", "many"), **line,
+        ),
+        Measurement(
+            "find", listings.tree,
+            {
+                "find": f"find {sizes.tree:,} in 550 directories", "stat": "  stat of 1,000 of them",
+                "stat-requests": "  requests for that",
+            },
+            needs=("tree",), bare=bare.listing("find", "tree"), **line,
         ),
     ]
 
@@ -92,7 +175,7 @@ def _writes(sizes):
         Measurement(
             "memory", writes.parallel_writes,
             {"memory": f"write {sizes.writers} x {describe(sizes.parallel)} at once"},
-            servers=("responder",), rounds=1, latent=False,
+            servers=("responder",), rounds=1,
         ),
     ]
 

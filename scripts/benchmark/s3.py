@@ -4,8 +4,10 @@ import concurrent.futures
 import datetime
 import hashlib
 import hmac
+import html
 import http.client
 import re
+import socket
 import threading
 import urllib.parse
 import xml.etree.ElementTree
@@ -33,10 +35,12 @@ class Bucket:
         self._region = environment["AWS_REGION"]
         self._thread = threading.local()
 
-    def _headers(self, method, path, query):
+    def _headers(self, method, path, query, more):
+        """The headers of a request, signed: those that it must have, and `more`, whose names are in small letters."""
         now = datetime.datetime.now(datetime.timezone.utc)
         time, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
-        headers = {"host": self._host, "x-amz-content-sha256": "UNSIGNED-PAYLOAD", "x-amz-date": time}
+        headers = {"host": self._host, "x-amz-content-sha256": "UNSIGNED-PAYLOAD", "x-amz-date": time, **more}
+        headers = dict(sorted(headers.items()))
         names = ";".join(headers)
         request = "\n".join(
             [method, path, query, *(f"{name}:{value}" for name, value in headers.items()), "", names]
@@ -53,18 +57,33 @@ class Bucket:
         )
         return headers
 
-    def _send(self, method, key, query=None, body=b"", accept=(200, 204)):
-        """Sends a request; its response must be read before the thread sends the next."""
+    def _target(self, key, query):
+        """Path and query as they are sent and signed."""
         path = f"/{self.name}/{urllib.parse.quote(key)}" if key else f"/{self.name}"
         pairs = sorted((query or {}).items())
-        encoded = "&".join(f"{name}={urllib.parse.quote(str(value), safe='')}" for name, value in pairs)
+        return path, "&".join(f"{name}={urllib.parse.quote(str(value), safe='')}" for name, value in pairs)
+
+    def request(self, method, key, headers=None, length=0):
+        """The head of a request as bytes, for who sends it over a socket from `connect`; `headers` are not signed."""
+        path, _ = self._target(key, None)
+        fields = self._headers(method, path, "", {}) | {"content-length": length} | (headers or {})
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        return "\r\n".join([*lines, "", ""]).encode()
+
+    def connect(self):
+        """A connection to the server."""
+        return socket.create_connection(self._host.split(":"), timeout=120)
+
+    def _send(self, method, key, query=None, body=b"", accept=(200, 204), headers=None):
+        """Sends a request; its response must be read before the thread sends the next."""
+        path, encoded = self._target(key, query)
         target = f"{path}?{encoded}" if encoded else path
         for attempt in range(3):
             connection = getattr(self._thread, "connection", None)
             if connection is None:
                 connection = self._thread.connection = http.client.HTTPConnection(self._host, timeout=120)
             try:
-                connection.request(method, target, body, self._headers(method, path, encoded))
+                connection.request(method, target, body, self._headers(method, path, encoded, headers or {}))
                 response = connection.getresponse()
                 break
             except (OSError, http.client.HTTPException):
@@ -84,17 +103,57 @@ class Bucket:
     def put(self, key, body):
         self._call("PUT", key, body=body)
 
+    def put_many(self, objects):
+        """Stores many small objects, pairs of key and bytes: requests follow each other without waiting for answers,
+        a hundred at a time."""
+        objects = list(objects)
+        with self.connect() as connection, connection.makefile("rb") as answers:
+            for start in range(0, len(objects), 100):
+                batch = objects[start : start + 100]
+                connection.sendall(
+                    b"".join(self.request("PUT", key, length=len(body)) + bytes(body) for key, body in batch)
+                )
+                for key, _ in batch:
+                    self._receive_empty(answers, key)
+
+    @staticmethod
+    def _receive_empty(answers, key):
+        """Reads an answer to PUT, which has no body."""
+        status = answers.readline().split()
+        fields = http.client.parse_headers(answers)
+        if len(status) < 2 or status[1] != b"200" or int(fields.get("Content-Length", 0)) != 0:
+            raise S3Error(f"PUT {key}: {b' '.join(status).decode(errors='replace')}")
+
     def put_content(self, key, content):
         """Stores an object in parts, four at a time."""
+
+        def put_part(number, query):
+            response, _ = self._call("PUT", key, query, content.read((number - 1) * PART, PART))
+            return response.getheader("ETag")
+
+        self._put_parts(key, -(-content.size // PART), put_part)
+
+    def copy(self, source, offset, length, key):
+        """Makes an object of a range of another, inside the server."""
+        headers = {
+            "x-amz-copy-source": f"/{self.name}/{urllib.parse.quote(source)}",
+            "x-amz-copy-source-range": f"bytes={offset}-{offset + length - 1}",
+        }
+
+        def copy_part(_, query):
+            _, body = self._call("PUT", key, query, headers=headers)
+            return xml.etree.ElementTree.fromstring(body).findtext("{*}ETag")
+
+        self._put_parts(key, 1, copy_part)
+
+    def _put_parts(self, key, count, put_part):
+        """A multipart upload. put_part: makes the part of a number with a query, and returns its tag."""
         _, body = self._call("POST", key, {"uploads": ""})
         upload = xml.etree.ElementTree.fromstring(body).findtext("{*}UploadId")
-
-        def put_part(number):
-            part = content.read((number - 1) * PART, PART)
-            response, _ = self._call("PUT", key, {"partNumber": number, "uploadId": upload}, part)
-            return f"<Part><PartNumber>{number}</PartNumber><ETag>{response.getheader('ETag')}</ETag></Part>"
-
-        parts = self.parallel(put_part, range(1, -(-content.size // PART) + 1), threads=4)
+        tags = self.parallel(
+            lambda number: put_part(number, {"partNumber": number, "uploadId": upload}), range(1, count + 1), threads=4
+        )
+        parts = [f"<Part><PartNumber>{n}</PartNumber><ETag>{tag}</ETag></Part>" for n, tag in enumerate(tags, start=1)]
         document = f"<CompleteMultipartUpload>{''.join(parts)}</CompleteMultipartUpload>"
         _, body = self._call("POST", key, {"uploadId": upload}, document.encode())
         if b"<Error" in body:
@@ -115,16 +174,22 @@ class Bucket:
 
     def sizes(self, prefix):
         """The objects below a prefix: key and size."""
-        found, query = {}, {"list-type": 2, "prefix": prefix}
+        found = {}
+        for body in self.pages(prefix):
+            for entry in xml.etree.ElementTree.fromstring(body).iterfind("{*}Contents"):
+                found[entry.findtext("{*}Key")] = int(entry.findtext("{*}Size"))
+        return found
+
+    def pages(self, prefix):
+        """The pages of the flat listing below a prefix as they come, without a look at more than how it goes on."""
+        query = {"list-type": 2, "prefix": prefix}
         while True:
             _, body = self._call("GET", "", query)
-            page = xml.etree.ElementTree.fromstring(body)
-            for entry in page.iterfind("{*}Contents"):
-                found[entry.findtext("{*}Key")] = int(entry.findtext("{*}Size"))
-            token = page.findtext("{*}NextContinuationToken")
+            yield body
+            token = re.search(rb"<NextContinuationToken>([^<]+)<", body)
             if not token:
-                return found
-            query["continuation-token"] = token
+                return
+            query["continuation-token"] = html.unescape(token[1].decode())
 
     def delete(self, keys):
         self.parallel(lambda key: self._call("DELETE", key, accept=(200, 204, 404)), keys)

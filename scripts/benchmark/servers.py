@@ -24,15 +24,62 @@ class Running:
     environment: dict
     bucket: s3.Bucket
 
-    def requests(self):
-        """How often the responder was asked for each operation by the systems; nothing for another server."""
+    def measured(self):
+        """The bucket as the systems reach it."""
+        return s3.Bucket(self.environment, self.bucket.name)
+
+    def traffic(self):
+        """What the systems asked the responder for, and bytes that it sent, by operation; None for another server."""
         control = self.environment.get("WAYSFS_RESPONDER_CONTROL")
         if control is None:
-            return {}
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{control}/__responder") as response:
-            lines = [line.split() for line in response.read().decode().splitlines()]
+            return None
+        lines = [line.split() for line in self._control("GET", "").splitlines()]
         # `OPERATION REQUESTS received BYTES sent BYTES`; what has fewer words is a setting.
-        return {words[0]: int(words[1]) for words in lines if len(words) == 6}
+        return Traffic({words[0]: (int(words[1]), int(words[5])) for words in lines if len(words) == 6})
+
+    @contextlib.contextmanager
+    def limited(self, bandwidth):
+        """Limits the responder to a bandwidth, such as `1Gbit/s`, for a while; None is no limit, for any server."""
+        if bandwidth is None:
+            yield
+            return
+        self._control("PUT", f"?bandwidth={bandwidth}")
+        try:
+            yield
+        finally:
+            self._control("PUT", "?bandwidth=0")
+
+    def _control(self, method, query):
+        url = f"{self.environment['WAYSFS_RESPONDER_CONTROL']}/__responder{query}"
+        request = urllib.request.Request(url, method=method)
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as response:
+            return response.read().decode()
+
+
+@dataclasses.dataclass(frozen=True)
+class Traffic:
+    """operations: name of each to requests, and bytes that were sent in answer to them."""
+
+    operations: dict
+
+    def __sub__(self, earlier):
+        """What came since an earlier time."""
+        changes = {}
+        for name, (requests, sent) in self.operations.items():
+            before = earlier.operations.get(name, (0, 0))
+            if requests > before[0]:
+                changes[name] = (requests - before[0], sent - before[1])
+        return Traffic(changes)
+
+    @property
+    def requests(self):
+        return sum(requests for requests, _ in self.operations.values())
+
+    def __str__(self):
+        return ", ".join(f"{name} {requests}" for name, (requests, _) in self.operations.items())
+
+    def sent(self, operation):
+        return self.operations.get(operation, (0, 0))[1]
 
 
 class SeaweedFS:
@@ -40,7 +87,7 @@ class SeaweedFS:
 
     name = "seaweedfs"
     title = "SeaweedFS"
-    is_latent = False
+    kind = "seaweedfs"
 
     @contextlib.contextmanager
     def started(self, options, directory, _):
@@ -58,7 +105,7 @@ class Responder:
         self.delay = delay
         self.name = "responder" if delay == "0ms" else f"responder-{delay}"
         self.title = f"responder, {delay}"
-        self.is_latent = delay != "0ms"
+        self.kind = "responder" if delay == "0ms" else "latent"
 
     @contextlib.contextmanager
     def started(self, options, directory, capacity):

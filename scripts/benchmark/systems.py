@@ -112,21 +112,43 @@ class Mount:
 
 
 @contextlib.contextmanager
-def mounted(system, directory):
-    """Mounts with an empty cache, which is removed afterwards.
+def cache_directory(system, directory):
+    """An empty directory for what a system keeps on disk, which is removed afterwards."""
+    cache = pathlib.Path(directory, f"{system.name}.cache")
+    cache.mkdir()
+    try:
+        yield cache
+    finally:
+        # Who could not be unmounted may still be writing there.
+        if not processes.is_mounted(_mount_point(system, directory)):
+            shutil.rmtree(cache, ignore_errors=True)
+
+
+def _mount_point(system, directory):
+    return pathlib.Path(directory, system.name)
+
+
+@contextlib.contextmanager
+def mounted(system, directory, cache=None, group=None):
+    """Mounts, with an empty cache unless there is one to be used.
 
     directory: of this run; mount points and caches of all systems are made in it, so that they share a disk.
+    group: the file with the processes of a cgroup, into which the daemon goes.
     """
-    mount_point = pathlib.Path(directory, system.name)
-    cache = pathlib.Path(directory, f"{system.name}.cache")
+    if cache is None:
+        with cache_directory(system, directory) as cache, mounted(system, directory, cache, group) as mount:
+            yield mount
+        return
+    mount_point = _mount_point(system, directory)
     log = pathlib.Path(directory, f"{system.name}.log")
-    for made in (mount_point, cache):
-        made.mkdir()
+    mount_point.mkdir()
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     arguments, environment = system.command(mount_point, cache)
     process = None
     try:
         command = [str(argument) for argument in [system.program, *arguments]]
+        if group is not None:
+            command = ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(group), *command]
         process = processes.start(command, inherited | {"TMPDIR": str(cache)} | environment, log, directory)
         processes.wait_until(
             lambda: processes.is_mounted(mount_point), 30, f"{system.name} did not mount", process=process, log=log
@@ -144,4 +166,3 @@ def mounted(system, directory):
             processes.stop(process)
         if not processes.is_mounted(mount_point):
             mount_point.rmdir()
-            shutil.rmtree(cache, ignore_errors=True)

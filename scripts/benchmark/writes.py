@@ -1,13 +1,12 @@
 """Measurements of writing. Each mounts anew with an empty cache, and takes two times: until the last `close` has
 returned, and until the bucket has all, as another client sees it."""
 
-import concurrent.futures
 import os
 import random
 
 import content
 import processes
-from workspace import SMALL, Sample, Stopwatch
+from workspace import SMALL, Sample, Stopwatch, at_once
 
 GIB = 1 << 30
 # How long anything may take to reach the bucket.
@@ -112,9 +111,3 @@ def parallel_writes(space, system, number):
         space.bucket.delete(keys)
     return {"memory": sample}
 
-
-def at_once(work, items):
-    """Does the work for each item in a thread of its own."""
-    with concurrent.futures.ThreadPoolExecutor(len(items)) as pool:
-        for done in [pool.submit(work, item) for item in items]:
-            done.result()

@@ -53,6 +53,8 @@ struct waysfs_open {
   uint64_t handle;
   bool keep_cache;
   bool direct_io;
+  /* From waysfs_session_open_backing: the kernel reads that file and asks nobody. 0: it asks as usual. */
+  int32_t backing;
 };
 
 /* What `setattr` changes: a set of WAYSFS_SET_ bits and the values of those that are set. */
@@ -139,6 +141,7 @@ struct waysfs_callbacks {
 static const uint64_t WAYSFS_INIT_PARALLEL_DIROPS = 1ull << 18;
 static const uint64_t WAYSFS_INIT_HANDLE_KILLPRIV_V2 = 1ull << 28;
 static const uint64_t WAYSFS_INIT_DIRECT_IO_ALLOW_MMAP = 1ull << 36;
+static const uint64_t WAYSFS_INIT_PASSTHROUGH = 1ull << 37;
 
 /* How a session is made. Nothing in it is kept. */
 struct waysfs_config {
@@ -225,6 +228,21 @@ int waysfs_thread_start(
 
 /* The FUSE_INIT bits that were agreed on with the kernel, after the handshake. */
 uint64_t waysfs_session_init_flags(const struct waysfs_session *session);
+
+/* --- backing.c ------------------------------------------------------------------------------------------------- */
+
+/*
+ * Makes an open regular file known to the kernel as one that an inode's reads may go to (waysfs_open.backing). The
+ * descriptor may be closed afterwards. Returns a number above 0, or a negative errno: -EOPNOTSUPP when
+ * WAYSFS_INIT_PASSTHROUGH was not agreed on, -EPERM without CAP_SYS_ADMIN, -ELOOP for a file on an overlay.
+ *
+ * The kernel's rules for one inode (fs/fuse/iomode.c; breaking them makes open(2) fail with EIO): while it is open
+ * with a backing, each further open needs the same one; while it is open without, none may have one.
+ */
+int32_t waysfs_session_open_backing(struct waysfs_session *session, int descriptor);
+
+/* Takes such a number back; what is open with it stays open. Returns 0 or a negative errno. */
+int waysfs_session_close_backing(struct waysfs_session *session, int32_t backing);
 
 /* --- request.c ------------------------------------------------------------------------------------------------- */
 

@@ -17,7 +17,9 @@ extension ProcessContext {
       directory = String(cString: path)
       free(path)
     }
-    return ProcessContext(uid: geteuid(), gid: getegid(), workingDirectory: directory, environment: environment)
+    return ProcessContext(
+      uid: geteuid(), gid: getegid(), workingDirectory: directory, environment: environment,
+      memoryAllowed: ControlGroup.memoryLimit())
   }
 }
 

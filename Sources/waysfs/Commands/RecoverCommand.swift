@@ -142,6 +142,10 @@ struct Recover {
     }
     var failures = 0
     for item in items {
+      if item.state == .open, item.isInUse {
+        say("waysfs: \(LineFormat.escaped(item.id)) is left out: a running mount writes to it")
+        continue
+      }
       do throws(Failure) {
         show(try target.write(item))
       } catch {
@@ -211,6 +215,7 @@ extension JournalItem {
   var stateName: String {
     switch state {
     case .pending: "pending"
+    case .stranded: "stranded"
     case .open: "open"
     case .recovered: "recovered"
     case .quarantined: "quarantined"

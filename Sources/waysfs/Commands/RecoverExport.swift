@@ -21,7 +21,7 @@ struct RecoverExport {
       let path = "\(parent)/\(Self.numbered(name, attempt))"
       do throws(JournalInventoryError) {
         let written = try JournalInventory.export(item, to: FilePath(path))
-        return "\(LineFormat.escaped(item.id)) -> \(LineFormat.escaped(path))\(Self.note(written))"
+        return "\(LineFormat.escaped(item.id)) -> \(LineFormat.escaped(path))\(Self.note(written, item))"
       } catch {
         if case .failed(_, .fileExists) = error { continue }
         throw Failure(item: item, error)
@@ -31,12 +31,13 @@ struct RecoverExport {
   }
 
   /// What is to be known about the bytes.
-  private static func note(_ written: JournalExport) -> String {
+  private static func note(_ written: JournalExport, _ item: JournalItem) -> String {
     let size = ByteCount.text(written.size)
     guard let missing = written.missing else { return " (\(size); what was not written here reads as zeros)" }
     let bytes = missing.reduce(0) { $0 + UInt64($1.count) }
     guard bytes > 0 else { return " (\(size))" }
-    return " (\(size), of which \(ByteCount.text(bytes)) are only in the bucket and read as zeros)"
+    let place = item.state == .stranded ? "were in the object that was replaced" : "are only in the bucket"
+    return " (\(size), of which \(ByteCount.text(bytes)) \(place) and read as zeros)"
   }
 
   /// The path below the directory: that of the key, with what a file name cannot be, or must not be here, escaped.

@@ -35,6 +35,8 @@ struct MountSettings: Hashable, Sendable {
   var metadataLifetime: Double
   /// Bytes.
   var memoryLimit: UInt64
+  /// Bytes that the control group leaves this process, for its own needs too; nil where nothing limits it.
+  var memoryAllowed: UInt64?
   var connections: Int
   /// Absolute.
   var caFile: String?
@@ -54,6 +56,8 @@ struct ProcessContext: Sendable {
   var gid: UInt32
   var workingDirectory: String
   var environment: [String: String]
+  /// Bytes that the control group of this process leaves it; nil where nothing limits it.
+  var memoryAllowed: UInt64?
 
   /// Where records of this user's mounts may be.
   var recordDirectories: [String] { RuntimeDirectory.candidates(uid: uid, environment: environment) }
@@ -89,7 +93,9 @@ extension MountSettings {
     allowOther = try options.read(.allowOther, default: "no", OptionValue.flag)
     allowNonEmpty = try options.read(.allowNonEmpty, default: "no", OptionValue.flag)
     metadataLifetime = try options.read(.metadataLifetime, default: "10s", OptionValue.duration)
-    memoryLimit = try options.read(.memoryLimit, default: "256MiB", Self.memorySize)
+    memoryLimit =
+      try options.readIfSet(.memoryLimit, Self.memorySize) ?? Self.defaultMemoryLimit(allowed: context.memoryAllowed)
+    memoryAllowed = context.memoryAllowed
     connections = Int(try options.read(.connections, default: "32", Self.connectionCount))
     caFile = try options.readIfSet(.caFile, path)
     logLevel = try options.read(.logLevel, default: "info", LogLevelName.parse)
@@ -147,6 +153,19 @@ extension MountSettings {
     // Below this not even the parts of one file that are on their way fit.
     guard size >= 16 << 20 else { throw UsageError("'\(text)' is too small: at least 16MiB are needed") }
     return size
+  }
+
+  /// Half of what the control group leaves: the other half is for the rest of the process, which takes up to 64 MiB, and
+  /// for the page cache of its files. No limit is below what an explicit one must be.
+  private static func defaultMemoryLimit(allowed: UInt64?) -> UInt64 {
+    min(256 << 20, max(16 << 20, (allowed ?? .max) / 2))
+  }
+
+  /// What to tell the user when the control group will not let the process have what the options promise it.
+  var memoryWarning: String? {
+    guard let memoryAllowed, memoryLimit + (64 << 20) > memoryAllowed else { return nil }
+    let (limit, allowed) = (ByteCount.text(memoryLimit), ByteCount.text(memoryAllowed))
+    return "with a memory limit of \(limit) this process may need 64 MiB more, and its control group allows \(allowed)"
   }
 
   private static func memorySize(_ text: String) throws(UsageError) -> UInt64 {

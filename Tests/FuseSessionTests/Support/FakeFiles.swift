@@ -13,7 +13,8 @@ extension FakeFilesystem {
         state.nodes[inode]?.content = []
         state.nodes[inode]?.attributes.size = 0
       }
-      return OpenReply(handle: state.openFile(inode), keepCache: false, directIO: hooks.directIO)
+      return OpenReply(
+        handle: state.openFile(inode), keepCache: false, directIO: hooks.directIO, backing: hooks.backing?())
     }
   }
 

@@ -18,6 +18,8 @@ final class FakeFilesystem: FileOperations {
     var read: (@Sendable (UInt64, Int, CallContext, @escaping Completion<ReadBuffers, Errno>) -> Void)?
     /// Whether files are opened past the page cache.
     var directIO = false
+    /// The file that the kernel is to read in place of asking.
+    var backing: (@Sendable () -> BackingID?)?
     /// Seconds the kernel may believe names and attributes.
     var lifetime = 60.0
     /// Whether a name that is not there is answered with a negative entry, and not with ENOENT.

@@ -36,6 +36,8 @@ class Answer:
     body: bytes = b""
     # Bytes of the body that are sent before the connection is closed; None: all, and it stays open.
     cut: int | None = None
+    # Whether it is reset then.
+    resets: bool = False
     # For bodies too large to hold: pieces in place of `body`; the headers name the length.
     pieces: object = None
 
@@ -86,6 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         if answer.cut is not None:
             self.close_connection = True
+            if answer.resets:
+                self._reset()
 
     def _reset(self):
         # Without lingering, close sends RST; what holds the socket besides finds a closed one.

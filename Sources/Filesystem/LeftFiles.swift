@@ -1,0 +1,63 @@
+import Basics
+import ObjectStore
+import Synchronization
+import SystemPackage
+import WritePath
+
+/// A file of an earlier mount.
+struct LeftFile: Sendable {
+  var file: PendingFile
+  var staged: StagedFile
+
+  init(_ file: PendingFile, _ context: StagingContext) {
+    self.file = file
+    staged = StagedFile(resuming: file, context: context)
+  }
+
+  /// Nobody needs it any more.
+  func drop() {
+    staged.forgetRecord()
+    staged.discard()
+  }
+}
+
+/// Files of one key that earlier mounts left, to be sent in the order in which they were closed. Thread-safe.
+final class LeftFiles: Sendable {
+  struct State: Sendable {
+    /// The next one to be sent first.
+    var files: ArraySlice<LeftFile>
+    /// Tries that failed since the last that did not.
+    var failures = 0
+    /// Why the last one failed.
+    var error: Errno?
+  }
+
+  let key: ObjectKey
+  /// Who sends one; held across requests.
+  let sending = AccessGate()
+  private let state: Mutex<State>
+
+  init(key: ObjectKey, _ files: [LeftFile]) {
+    self.key = key
+    state = Mutex(State(files: files[...]))
+  }
+
+  func withState<Value: Sendable>(_ body: (inout State) -> Value) -> Value { state.withLock { body(&$0) } }
+
+  var first: LeftFile? { withState { $0.files.first } }
+}
+
+/// What earlier mounts left and the bucket does not have yet. Thread-safe.
+final class LeftBook: Sendable {
+  /// Held alone from the moment in which the book is filled until it is known what is to be sent.
+  let takingUp = AccessGate()
+  private let groups = Mutex<[LeftFiles]>([])
+
+  /// All that is not sent yet.
+  var all: [LeftFiles] { groups.withLock { $0.filter { $0.first != nil } } }
+
+  func add(_ more: [LeftFiles]) { groups.withLock { $0 += more } }
+
+  /// Forgets what has been sent.
+  func tidy() { groups.withLock { $0.removeAll { $0.first == nil } } }
+}
