@@ -47,7 +47,7 @@ enum Composition {
     }
   }
 
-  private static func client(
+  static func client(
     _ settings: MountSettings, _ keys: any CredentialsProvider, _ transport: HTTPTransport, _ retry: RetryPolicy,
     _ log: Logger
   ) throws(Failure) -> S3Client {
@@ -62,7 +62,7 @@ enum Composition {
   }
 
   /// The key pair, and the options with what came along with it.
-  private static func credentials(
+  static func credentials(
     _ plan: MountPlan, _ log: Logger, _ cancellation: Cancellation, _ progress: (String) -> Void
   ) throws(Failure) -> (MountSettings, any CredentialsProvider) {
     switch plan.credentials.source {
