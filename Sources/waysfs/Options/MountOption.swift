@@ -1,8 +1,9 @@
 /// A setting of a mount that the user can choose.
 enum MountOption: String, CaseIterable, Sendable {
   case endpoint, region, addressing, readOnly, foreground, cacheDirectory, uid, gid, umask, fileMode, directoryMode
-  case writeMode, journalLimit, allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections, caFile, logLevel,
-    logFile, mountTimeout
+  case writeMode, journalLimit, cacheLimit, allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections,
+    caFile,
+    logLevel, logFile, mountTimeout
 }
 
 /// One name under which the user sets a `MountOption`. The table of them (`OptionSpelling.all`) is the only place that
@@ -59,7 +60,10 @@ extension OptionSpelling {
     help: "Stay in the foreground and log to standard error.", inOptionList: false)
   static let cacheDirectory = OptionSpelling(
     name: "cache-dir", sets: .cacheDirectory, argument: .value("directory"),
-    help: "Where files being written are kept until they are uploaded.",
+    help: """
+      Where files being written are kept until they are uploaded. When it is given, what is read is kept there too, up \
+      to the cache limit.
+      """,
     defaultText: "/var/cache/waysfs for root, else $XDG_CACHE_HOME/waysfs or ~/.cache/waysfs")
   static let writeMode = OptionSpelling(
     name: "write-mode", sets: .writeMode, argument: .value("mode"),
@@ -71,6 +75,13 @@ extension OptionSpelling {
     name: "journal-limit", sets: .journalLimit, argument: .value("size"),
     help: "The most space that files being written take in the cache directory: 512MiB, 20G.",
     defaultText: "what leaves 5% of its disk free")
+  static let cacheLimit = OptionSpelling(
+    name: "cache-limit", sets: .cacheLimit, argument: .value("size"),
+    help: """
+      The most space that is taken to keep what is read in the cache directory: 512MiB, 20G; 0 keeps nothing. 5% of its \
+      disk stay free in any case.
+      """,
+    defaultText: "with --cache-dir a tenth of its disk, else nothing is kept")
   static let uid = OptionSpelling(
     name: "uid", sets: .uid, argument: .value("number"), help: "The owner of files whose object names none.",
     defaultText: "who mounts")
@@ -118,7 +129,8 @@ extension OptionSpelling {
 
   /// Every option, in the order in which the help shows them.
   static let all: [OptionSpelling] = [
-    endpoint, region, pathStyle, virtualHost, readOnly, foreground, cacheDirectory, writeMode, journalLimit, uid,
+    endpoint, region, pathStyle, virtualHost, readOnly, foreground, cacheDirectory, writeMode, journalLimit, cacheLimit,
+    uid,
     gid, umask, fileMode, directoryMode, allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections, caFile,
     logLevel, logFile,
     mountTimeout,
