@@ -9,7 +9,7 @@ RELEASE := -c release --static-swift-stdlib
 LAYERING := --explicit-target-dependency-import-check error
 FORMATTED := Sources Tests Package.swift
 
-.PHONY: all build debug dependencies test demo sandbox bench format lint install uninstall clean help
+.PHONY: all build debug dependencies test demo sandbox bench docs format lint install uninstall clean help
 
 all: build ## build waysfs (release)
 
@@ -34,6 +34,13 @@ sandbox: ## start only the local S3 server and control plane
 
 bench: ## compare with s3fs and rclone
 	@scripts/bench
+
+docs: ## write the documents that come from the table of options
+	$(SWIFT) build --product waysfs
+	waysfs="$$($(SWIFT) build --show-bin-path)/waysfs"; \
+	"$$waysfs" docs configuration >docs/configuration.md && \
+	"$$waysfs" docs manual | sed -i -e '/^.." BEGIN OPTIONS/,/^.." END OPTIONS/{/OPTIONS/!d}' \
+		-e '/^.." BEGIN OPTIONS/r /dev/stdin' docs/waysfs.1
 
 format: ## format the sources
 	$(SWIFT) format --in-place --parallel --recursive $(FORMATTED)

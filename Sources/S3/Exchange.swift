@@ -17,9 +17,14 @@ final class Exchange<Value: Sendable>: Sendable {
     var lastCost: Int?
     var mayBeApplied = false
     var clockCorrected = false
+    var renewals = 0
     var isWaiting = false
     var token: Int?
   }
+
+  /// How often one operation goes on with other credentials: more than one change while it runs is rare, and a server
+  /// that refuses all must not be asked for ever.
+  private static var maximumRenewals: Int { 3 }
 
   private let core: ClientCore
   private let operation: Operation<Value>
@@ -62,7 +67,7 @@ final class Exchange<Value: Sendable>: Sendable {
       },
       completion: { result in
         let outcome = Self.outcome(result, refused, operation)
-        self.attemptEnded(outcome, sent: now)
+        self.attemptEnded(outcome, sent: now, credentials)
       })
   }
 
@@ -77,10 +82,13 @@ final class Exchange<Value: Sendable>: Sendable {
     }
   }
 
-  private func attemptEnded(_ outcome: Result<Outcome<Value>, HTTPError>, sent now: Timestamp) {
+  private func attemptEnded(
+    _ outcome: Result<Outcome<Value>, HTTPError>, sent now: Timestamp, _ credentials: S3Credentials
+  ) {
     let failure: AttemptFailure
     switch outcome {
     case .success(.value(let value)):
+      core.credentials.noteAccepted(credentials)
       let lastCost = state.withLock { $0.lastCost }
       core.budget.withLock { $0.succeeded(lastCost: lastCost) }
       return finish(.success(value))
@@ -92,10 +100,10 @@ final class Exchange<Value: Sendable>: Sendable {
     case .success(.failed(let error)): failure = AttemptFailure(final: error)
     case .failure(let error): failure = AttemptFailure(error)
     }
-    repeatAfter(failure)
+    repeatAfter(failure, credentials)
   }
 
-  private func repeatAfter(_ failure: AttemptFailure) {
+  private func repeatAfter(_ failure: AttemptFailure, _ credentials: S3Credentials) {
     if cancellation?.isCancelled == true { return finish(.failure(cancelled)) }
     let progressed = operation.progressed()
     switch failure.remedy {
@@ -109,17 +117,55 @@ final class Exchange<Value: Sendable>: Sendable {
       core.correctClock(serverTime: serverTime)
       log(failure, "again with the server's clock")
       attempt()
-    case .retry(let cost):
-      let failures = state.withLock { state in
-        state.failures = progressed ? 1 : state.failures + 1
-        return state.failures
-      }
-      let delay = core.retry.delay(
-        afterFailures: failures, random: core.random(), retryAfter: failure.retryAfter)
-      guard let delay, core.budget.withLock({ $0.withdraw(cost) }) else { return finish(.failure(failure.error)) }
-      log(failure, "again in \(Int(delay * 1000)) ms")
-      wait(delay, cost, failure)
+    case .renewCredentials(let kind): renewCredentials(failure, kind, credentials)
+    case .retry(let cost): retry(failure, cost, progressed: progressed)
     }
+  }
+
+  private func retry(_ failure: AttemptFailure, _ cost: Int, progressed: Bool) {
+    let failures = state.withLock { state in
+      state.failures = progressed ? 1 : state.failures + 1
+      return state.failures
+    }
+    let delay = core.retry.delay(
+      afterFailures: failures, random: core.random(), retryAfter: failure.retryAfter)
+    guard let delay, core.budget.withLock({ $0.withdraw(cost) }) else { return finish(.failure(failure.error)) }
+    log(failure, "again in \(Int(delay * 1000)) ms")
+    wait(delay, cost, failure)
+  }
+
+  /// The bodies of requests are bytes or ranges of files, so that every request can be sent again.
+  private func renewCredentials(
+    _ failure: AttemptFailure, _ kind: Refusal.OfCredentials, _ credentials: S3Credentials
+  ) {
+    let wasProven = core.credentials.wereAccepted(credentials)
+    let isReplaced = (try? core.credentials.credentials()) != credentials
+    // Somebody who never got in, and is told that this is not allowed, is refused for what was asked.
+    guard kind == .certain || wasProven || isReplaced else { return finish(.failure(failure.error)) }
+    let renewals = state.withLock { state in
+      state.isWaiting = true
+      return state.renewals
+    }
+    guard renewals < Self.maximumRenewals else { return finish(.failure(failure.error)) }
+    core.credentials.renew(credentials) { renewal in
+      let isOver = self.state.withLock { state in
+        state.isWaiting = false
+        if renewal == .renewed { state.renewals += 1 }
+        return state.report == nil
+      }
+      if isOver { return }
+      switch renewal {
+      case .renewed:
+        self.log(failure, "again with other credentials")
+        self.attempt()
+      // They were right a moment ago, or are brand new: one side may not have heard of the change yet.
+      case .failed where kind == .certain, .unchanged where kind == .certain && (wasProven || renewals > 0):
+        self.retry(failure, RetryBudget.retryCost, progressed: false)
+      case .failed, .unchanged, .impossible: self.finish(.failure(failure.error))
+      }
+    }
+    // The handler may have run before the wait began.
+    if cancellation?.isCancelled == true { cancelWait() }
   }
 
   private func wait(_ delay: Double, _ cost: Int, _ failure: AttemptFailure) {

@@ -54,6 +54,8 @@ struct AttemptFailure: Sendable {
     case retry(cost: Int)
     /// Send the same again at once, dated by the server's clock.
     case correctClock(serverTime: Timestamp)
+    /// Send the same again with other credentials, if there are any.
+    case renewCredentials(Refusal.OfCredentials)
   }
 
   var error: ObjectStoreError
@@ -95,11 +97,30 @@ struct AttemptFailure: Sendable {
     } else if refusal.isTransient || refusal.code.map(alsoRetried.contains) == true {
       remedy = .retry(cost: RetryBudget.retryCost)
       retryAfter = refusal.secondsToWait(now: now)
+    } else if let kind = refusal.ofCredentials {
+      remedy = .renewCredentials(kind)
     }
   }
 }
 
 extension Refusal {
+  /// How far a refusal is about the credentials.
+  enum OfCredentials: Hashable, Sendable {
+    /// It says that it does not know or trust them.
+    case certain
+    /// It may also be about what was asked.
+    case possible
+  }
+
+  /// Whether other credentials may help.
+  var ofCredentials: OfCredentials? {
+    switch code {
+    case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired": .certain
+    // An answer to HEAD has no code.
+    default: status == 401 ? .certain : status == 403 ? .possible : nil
+    }
+  }
+
   /// The server's time, when its refusal comes, or may come, from our clock being wrong.
   func clockCorrection(now: Timestamp) -> Timestamp? {
     guard let serverTime = date.flatMap(parseHTTPDate) else { return nil }

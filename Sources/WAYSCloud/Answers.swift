@@ -1,3 +1,4 @@
+import Basics
 import FoundationEssentials
 import HTTPTransport
 
@@ -6,6 +7,12 @@ let answerLimit = 10 * 1024 * 1024
 
 /// Turns an answer which is not a success into an error, whose message does not have the secret.
 func refusal(_ response: HTTPResponse, hiding secret: String) -> ControlPlaneError {
+  var error = explained(response, hiding: secret)
+  error.mayBeApplied = response.head.status >= 500 || response.head.status == 408
+  return error
+}
+
+private func explained(_ response: HTTPResponse, hiding secret: String) -> ControlPlaneError {
   let status = response.head.status
   let said = serverMessage(response.body, hiding: secret)
   switch status {
@@ -29,6 +36,12 @@ func refusal(_ response: HTTPResponse, hiding secret: String) -> ControlPlaneErr
 
 /// Turns a failed transfer into an error.
 func transferFailure(_ error: HTTPError) -> ControlPlaneError {
+  var failure = explained(error)
+  failure.mayBeApplied = !error.neverSent && error.code != .invalidRequest
+  return failure
+}
+
+private func explained(_ error: HTTPError) -> ControlPlaneError {
   switch error.code {
   case .connectTimedOut, .stalled, .timedOut:
     ControlPlaneError(.timedOut, "The control plane took too long: \(error.message)")
@@ -50,15 +63,46 @@ func decode<Value: Decodable>(_ type: Value.Type, from response: HTTPResponse) t
   do {
     return try JSONDecoder().decode(type, from: Data(response.body))
   } catch {
-    // The error of the decoder may quote the answer, and with it a secret.
     throw ControlPlaneError(
-      .malformedResponse, "The answer of the control plane cannot be understood.", status: response.head.status)
+      .malformedResponse, "The answer of the control plane cannot be understood: \(problem(error)).",
+      status: response.head.status, mayBeApplied: true)
   }
 }
 
-/// What the service asks to wait before the next try, in seconds. The form with a date is not read.
+/// What is wrong with an answer, from the names of fields and numbers of elements only: the decoder's own words may
+/// quote the answer, and with it a secret.
+private func problem(_ error: any Error) -> String {
+  switch error {
+  case DecodingError.keyNotFound(let key, let context): "\(place(context.codingPath + [key])) is missing"
+  case DecodingError.valueNotFound(_, let context): "\(place(context.codingPath)) is null"
+  case DecodingError.typeMismatch(_, let context):
+    "\(place(context.codingPath)) is of another type than documented"
+  case DecodingError.dataCorrupted(let context) where !context.codingPath.isEmpty:
+    "\(place(context.codingPath)) is out of range"
+  default: "it is not JSON"
+  }
+}
+
+/// `buckets[3].name`
+private func place(_ path: [any CodingKey]) -> String {
+  guard !path.isEmpty else { return "the whole" }
+  return path.reduce(into: "") { text, key in
+    if let index = key.intValue {
+      text += "[\(index)]"
+    } else {
+      text += text.isEmpty ? key.stringValue : ".\(key.stringValue)"
+    }
+  }
+}
+
+/// What the service asks to wait before the next try (RFC 9110, section 10.2.3), in seconds: said as such, or as a
+/// date, which counts from the answer's own.
 func retryAfter(_ head: HTTPResponseHead) -> Double? {
-  guard let value = head["Retry-After"], !value.isEmpty, value.utf8.count <= 9,
+  guard let value = head["Retry-After"] else { return nil }
+  if let until = parseHTTPDate(value) {
+    return head["Date"].flatMap(parseHTTPDate).map { Double(max(0, until.seconds - $0.seconds)) }
+  }
+  guard !value.isEmpty, value.utf8.count <= 9,
     value.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
   else { return nil }
   return Double(value)
@@ -91,7 +135,7 @@ private func isShown(_ scalar: Unicode.Scalar) -> Bool {
 private struct ErrorBody: Decodable {
   var text: String?
 
-  private enum CodingKeys: String, CodingKey { case message, detail, error, msg }
+  private enum CodingKeys: String, CodingKey { case message, detail, error, msg, loc }
 
   init(from decoder: any Decoder) throws {
     if let text = try? decoder.singleValueContainer().decode(String.self) {
@@ -104,10 +148,11 @@ private struct ErrorBody: Decodable {
     }
     let fields = try decoder.container(keyedBy: CodingKeys.self)
     for key in [CodingKeys.message, .detail, .error, .msg] {
-      if let found = try? fields.decode(ErrorBody.self, forKey: key).text {
-        text = found
-        return
-      }
+      guard let found = try? fields.decode(ErrorBody.self, forKey: key).text else { continue }
+      // A list of problems names the field of each: ["body", "bucket_name"].
+      let field = key == .msg ? (try? fields.decode([String].self, forKey: .loc))?.last : nil
+      text = field.map { "\($0): \(found)" } ?? found
+      return
     }
   }
 }

@@ -52,7 +52,9 @@ extension Bucket: Decodable {
   public init(from decoder: any Decoder) throws {
     let fields = try decoder.container(keyedBy: CodingKeys.self)
     // The document leaves the elements of the list open, and calls the name "bucket_name" elsewhere.
-    name = try fields.decodeIfPresent(String.self, forKey: .name) ?? fields.decode(String.self, forKey: .bucketName)
+    name =
+      try fields.decodeIfPresent(String.self, forKey: .name)
+      ?? fields.decodeIfPresent(String.self, forKey: .bucketName) ?? fields.decode(String.self, forKey: .name)
     region = try fields.decodeIfPresent(String.self, forKey: .region)
     createdAt = try fields.decodeIfPresent(String.self, forKey: .createdAt)
     sizeBytes = try fields.decodeIfPresent(UInt64.self, forKey: .sizeBytes)

@@ -14,7 +14,7 @@ public struct ControlPlaneError: Error, Hashable, Sendable, CustomStringConverti
     case notFound
     /// The name is taken or was taken before, or the bucket is not empty (409).
     case conflict
-    /// The service refuses what was asked (any other 4xx).
+    /// The service refuses what was asked: a field is missing or wrong (422), or any other 4xx.
     case invalid
     /// Too many requests (429); `retryAfter` is what the service asks to wait, in seconds.
     case rateLimited(retryAfter: Double?)
@@ -36,12 +36,15 @@ public struct ControlPlaneError: Error, Hashable, Sendable, CustomStringConverti
   public var message: String
   /// The status of the answer, where there was one.
   public var status: Int?
+  /// Whether a change may have been made all the same: its answer got lost, cannot be read, or is that of a failure.
+  public var mayBeApplied = false
 
   /// Makes an error.
-  public init(_ code: Code, _ message: String, status: Int? = nil) {
+  public init(_ code: Code, _ message: String, status: Int? = nil, mayBeApplied: Bool = false) {
     self.code = code
     self.message = message
     self.status = status
+    self.mayBeApplied = mayBeApplied
   }
 
   /// The message, with the status where there was one.

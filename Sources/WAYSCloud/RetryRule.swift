@@ -36,7 +36,13 @@ struct RetryRule: Sendable {
 
   /// How long to wait before the next attempt after an answer; nil to take it as it is.
   func wait(afterAttempt attempt: Int, _ kind: Kind, _ head: HTTPResponseHead, random: Double) -> Double? {
-    guard attempt < attempts, kind == .idempotent, [429, 500, 502, 503, 504].contains(head.status) else { return nil }
+    guard attempt < attempts else { return nil }
+    switch head.status {
+    // Refused before anything was done (RFC 6585), so that a change can be repeated, too.
+    case 429: break
+    case 500, 502, 503, 504: guard kind == .idempotent else { return nil }
+    default: return nil
+    }
     guard let asked = retryAfter(head) else { return jitter(attempt, random) }
     guard asked <= longestRetryAfter else { return nil }
     // A little later than asked, so that not all clients come back at once.

@@ -43,11 +43,22 @@ struct S3Credentials: Codable, Equatable, Sendable {
   var region: String
 }
 
+/// What the sandbox is told to answer instead of doing what is asked, for the next `times` requests (one unless said).
+struct Fault: Codable, Equatable, Sendable {
+  var status: Int
+  var message: String?
+  /// Seconds for `Retry-After`.
+  var retryAfter: Int?
+  var times: Int?
+}
+
 /// What the service answers, without the HTTP library's types.
 struct ControlPlaneReply: Equatable, Sendable {
   var status: Int
   var contentType: String
   var body: Data
+  /// Seconds for `Retry-After`.
+  var retryAfter: Int?
 
   init(status: Int = 200, contentType: String = "application/json", body: Data) {
     self.status = status

@@ -6,6 +6,11 @@ enum ControlPlaneRoute: Equatable {
   case deleteBucket(String)
   case credentials
   case protocolGuide
+  /// Not the service's, but the sandbox's own: `POST /sandbox/rotate` makes a new key pair, and the old one is refused
+  /// from then on.
+  case rotateCredentials
+  /// `POST /sandbox/faults`: what the next requests are answered with.
+  case announceFault
 
   /// Finds the endpoint for a method and a path that is still percent-encoded.
   init(method: String, path: String) throws(Refusal) {
@@ -16,7 +21,10 @@ enum ControlPlaneRoute: Equatable {
     case (["v1", "storage", "buckets"], "POST"): self = .createBucket
     case (["v1", "storage", "credentials"], "GET"): self = .credentials
     case (["storage", "s3"], "GET"): self = .protocolGuide
-    case (["v1", "storage", "buckets"], _), (["v1", "storage", "credentials"], _), (["storage", "s3"], _):
+    case (["sandbox", "rotate"], "POST"): self = .rotateCredentials
+    case (["sandbox", "faults"], "POST"): self = .announceFault
+    case (["v1", "storage", "buckets"], _), (["v1", "storage", "credentials"], _), (["storage", "s3"], _),
+      (["sandbox", "rotate"], _), (["sandbox", "faults"], _):
       throw Refusal(405, "Method not allowed.")
     default:
       guard components.count == 4, components.dropLast() == ["v1", "storage", "buckets"], !components[3].isEmpty else {

@@ -39,9 +39,10 @@ struct ControlPlaneServer<Backend: BucketBackend>: HTTPHandler {
       reply = try ControlPlaneReply(
         status: 502, json: Outcome(success: false, message: "The storage server failed: \(error)"))
     }
+    var headers: HTTPHeaders = [.contentType: reply.contentType]
+    if let seconds = reply.retryAfter { headers[HTTPHeader("Retry-After")] = String(seconds) }
     return HTTPResponse(
-      statusCode: HTTPStatusCode(reply.status, phrase: Self.phrase(reply.status)),
-      headers: [.contentType: reply.contentType], body: reply.body)
+      statusCode: HTTPStatusCode(reply.status, phrase: Self.phrase(reply.status)), headers: headers, body: reply.body)
   }
 
   private static func phrase(_ status: Int) -> String {

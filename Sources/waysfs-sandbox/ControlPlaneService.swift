@@ -10,35 +10,45 @@ actor ControlPlaneService<Backend: BucketBackend> {
   static var tiers: Set<String> { ["standard", "enterprise"] }
 
   private let apiKey: String
-  private let credentials: S3Credentials
+  private var credentials: S3Credentials
   private let backend: Backend
   private let save: @Sendable (Set<String>) throws -> Void
+  private let install: @Sendable (S3Credentials) throws -> Void
+  private var faults: [Fault] = []
   /// Every name that was ever in use: a name is never given out twice, also after its bucket was deleted.
   private var usedNames: Set<String>
 
-  /// - Parameter save: keeps the names for the next start; called before a new name is used.
+  /// - Parameters:
+  ///   - save: keeps the names for the next start; called before a new name is used.
+  ///   - install: makes the storage server take a new key pair and no other.
   init(
     apiKey: String, credentials: S3Credentials, backend: Backend, usedNames: Set<String>,
-    save: @escaping @Sendable (Set<String>) throws -> Void
+    save: @escaping @Sendable (Set<String>) throws -> Void,
+    install: @escaping @Sendable (S3Credentials) throws -> Void = { _ in }
   ) {
     self.apiKey = apiKey
     self.credentials = credentials
     self.backend = backend
     self.usedNames = usedNames
     self.save = save
+    self.install = install
   }
 
   func reply(method: String, path: String, apiKey given: String?, body: Data) async throws -> ControlPlaneReply {
     do {
       guard let given, !given.isEmpty else { throw Refusal(401, "The header X-API-Key is missing.") }
       guard given == apiKey else { throw Refusal(401, "The API key is not valid.") }
-      switch try ControlPlaneRoute(method: method, path: path) {
+      let route = try ControlPlaneRoute(method: method, path: path)
+      if route != .announceFault, route != .rotateCredentials, let reply = try nextFault() { return reply }
+      switch route {
       case .listBuckets: return try await list()
       case .createBucket: return try await create(body)
       case .bucketDetails(let name): return try await details(name)
       case .deleteBucket(let name): return try await delete(name)
       case .credentials: return try ControlPlaneReply(json: credentials)
       case .protocolGuide: return guide()
+      case .rotateCredentials: return try rotate()
+      case .announceFault: return try announce(body)
       }
     } catch let refusal as Refusal {
       return try ControlPlaneReply(
@@ -101,6 +111,34 @@ actor ControlPlaneService<Backend: BucketBackend> {
     try save(usedNames)
     try await backend.remove(name)
     return try ControlPlaneReply(json: Outcome(success: true, message: "Bucket deleted."))
+  }
+
+  /// Published before the storage server changes over: who is refused there gets the new pair here.
+  private func rotate() throws -> ControlPlaneReply {
+    let pair = SandboxState.new()
+    credentials.accessKeyId = pair.accessKeyID
+    credentials.secretAccessKey = pair.secretAccessKey
+    try install(credentials)
+    return try ControlPlaneReply(json: credentials)
+  }
+
+  private func announce(_ body: Data) throws -> ControlPlaneReply {
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    guard let fault = try? decoder.decode(Fault.self, from: body), (200...599).contains(fault.status) else {
+      throw Refusal(422, "The body is not the JSON object expected here.")
+    }
+    faults.append(contentsOf: Array(repeating: fault, count: min(max(1, fault.times ?? 1), 1000)))
+    return try ControlPlaneReply(json: Outcome(success: true, message: "Faults ahead: \(faults.count)."))
+  }
+
+  private func nextFault() throws -> ControlPlaneReply? {
+    guard !faults.isEmpty else { return nil }
+    let fault = faults.removeFirst()
+    let message = fault.message ?? "The sandbox was told to answer \(fault.status)."
+    var reply = try ControlPlaneReply(status: fault.status, json: Outcome(success: false, message: message))
+    reply.retryAfter = fault.retryAfter
+    return reply
   }
 
   private func find(_ name: String) async throws -> (StoredBucket, BucketUsage) {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Basics
 import Foundation
+import Synchronization
 import SystemPackage
 
 @main
@@ -69,14 +70,14 @@ struct Sandbox: ParsableCommand {
     let credentials = S3Credentials(
       accessKeyId: state.accessKeyID, secretAccessKey: state.secretAccessKey, endpointUrl: endpoint,
       region: "us-east-1")
-    let saved = state
+    let kept = Kept(state, files)
     let service = ControlPlaneService(
-      apiKey: state.apiKey, credentials: credentials, backend: backend, usedNames: state.usedBucketNames
-    ) { names in
-      var state = saved
-      state.usedBucketNames = names
-      try files.save(state)
-    }
+      apiKey: state.apiKey, credentials: credentials, backend: backend, usedNames: state.usedBucketNames,
+      save: { names in _ = try kept.change { $0.usedBucketNames = names } },
+      install: { pair in
+        let state = try kept.change { ($0.accessKeyID, $0.secretAccessKey) = (pair.accessKeyId, pair.secretAccessKey) }
+        try server.changeKeys(state, in: files)
+      })
     try createBuckets(backend, used: state.usedBucketNames)
     let (port, task) = try blocking { try await ControlPlaneServer(service: service).start() }
     defer { task.cancel() }
@@ -100,5 +101,26 @@ struct Sandbox: ParsableCommand {
       default: return
       }
     }
+  }
+}
+
+/// The state, written to its file with each change. Thread-safe.
+private final class Kept: Sendable {
+  private let state: Mutex<SandboxState>
+  private let files: SandboxDirectory
+
+  init(_ state: SandboxState, _ files: SandboxDirectory) {
+    self.state = Mutex(state)
+    self.files = files
+  }
+
+  /// Changes it, and returns what it is now. The control plane's actor makes one change at a time.
+  func change(_ body: (inout SandboxState) -> Void) throws -> SandboxState {
+    let changed = state.withLock { state in
+      body(&state)
+      return state
+    }
+    try files.save(changed)
+    return changed
   }
 }

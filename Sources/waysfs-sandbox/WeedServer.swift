@@ -28,6 +28,12 @@ struct WeedServer {
       log: directory.weedLog)
   }
 
+  /// Makes the server take the key pair of `state` and no other, without a restart.
+  func changeKeys(_ state: SandboxState, in directory: SandboxDirectory) throws {
+    try writePrivately(Self.identities(state), to: directory.identities)
+    guard kill(pid, SIGHUP) == 0 else { throw Failure(description: "SeaweedFS cannot be told of new keys") }
+  }
+
   static func options(_ ports: WeedPorts, _ directory: SandboxDirectory) -> [String] {
     var options = [
       // A single master need not wait whether others turn up: it leads at once.

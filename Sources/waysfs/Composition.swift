@@ -9,7 +9,6 @@ import ObjectStore
 import ReadPath
 import S3
 import SystemPackage
-import WAYSCloud
 import WritePath
 
 /// Wires the layers together.
@@ -40,7 +39,7 @@ enum Composition {
     }
   }
 
-  private static func start(_ configuration: HTTPTransport.Configuration) throws(Failure) -> HTTPTransport {
+  static func start(_ configuration: HTTPTransport.Configuration) throws(Failure) -> HTTPTransport {
     do {
       return try HTTPTransport(configuration)
     } catch {
@@ -48,46 +47,38 @@ enum Composition {
     }
   }
 
-  private static func client(
-    _ settings: MountSettings, _ keys: S3Credentials, _ transport: HTTPTransport, _ retry: RetryPolicy, _ log: Logger
+  static func client(
+    _ settings: MountSettings, _ keys: any CredentialsProvider, _ transport: HTTPTransport, _ retry: RetryPolicy,
+    _ log: Logger
   ) throws(Failure) -> S3Client {
     do throws(ObjectStoreError) {
       let configuration = try S3Configuration(
         endpoint: settings.endpoint.description, region: settings.region,
         addressing: settings.addressing == .virtual ? .virtualHost : .path, retry: retry)
-      return S3Client(
-        configuration: configuration, credentials: StaticCredentials(keys), http: transport, log: log)
+      return S3Client(configuration: configuration, credentials: keys, http: transport, log: log)
     } catch {
       throw Failure(error.message, exitCode: .usage)
     }
   }
 
   /// The key pair, and the options with what came along with it.
-  private static func credentials(
+  static func credentials(
     _ plan: MountPlan, _ log: Logger, _ cancellation: Cancellation, _ progress: (String) -> Void
-  ) throws(Failure) -> (MountSettings, S3Credentials) {
+  ) throws(Failure) -> (MountSettings, any CredentialsProvider) {
     switch plan.credentials.source {
     case .keyPair(let pair, let origin):
       log.debug("key pair found", metadata: ["origin": "\(origin)", "access_key_id": "\(pair.accessKeyID)"])
       let keys = S3Credentials(
         accessKeyID: pair.accessKeyID, secretAccessKey: pair.secretAccessKey.revealed,
         sessionToken: pair.sessionToken?.revealed)
-      return (plan.settings, keys)
-    case .controlPlane(let apiKey, let baseURL):
+      return (plan.settings, StaticCredentials(keys))
+    case .controlPlane(let apiKey, let baseURL, _):
       progress("fetching a key pair from \(baseURL)")
-      // A transport of its own: --ca-file is about the storage server.
-      let transport = try start(HTTPTransport.Configuration())
-      defer { transport.shutdown() }
-      let answer: StorageCredentials
-      do throws(ControlPlaneError) {
-        let plane = try ControlPlane(client: transport, apiKey: apiKey.revealed, baseURL: baseURL)
-        answer = try plane.credentials(cancellation: cancellation)
-      } catch {
-        throw Failure(error, baseURL: baseURL)
-      }
+      let account = Account(apiKey: apiKey, baseURL: baseURL)
+      let answer = try account.credentials(cancellation)
       log.debug("key pair fetched", metadata: ["origin": "\(baseURL)", "access_key_id": "\(answer.accessKeyID)"])
-      let keys = S3Credentials(accessKeyID: answer.accessKeyID, secretAccessKey: answer.secretAccessKey)
-      return (try plan.settings(controlPlaneEndpoint: answer.endpointURL, region: answer.region), keys)
+      let settings = try plan.settings(controlPlaneEndpoint: answer.endpointURL, region: answer.region)
+      return (settings, account.renewing(answer, log))
     }
   }
 
@@ -130,7 +121,8 @@ private final class Mount: MountEngine {
       let pool = try BlockPool(budget: Int(clamping: settings.memoryLimit - forWriting))
       cache = try Self.openCache(settings, log)
       var reading = ReadPathConfiguration()
-      reading.maximumGets = settings.connections
+      // Some are left for names and attributes: a listing must not wait for bulk that others read.
+      reading.maximumGets = max(1, settings.connections - settings.connections / 8)
       reading.schedule = { transport.schedule(after: $0, $1) }
       readPath = ReadPath(store: store, pool: pool, cache: cache, configuration: reading, log: log)
       filesystem = Filesystem(
@@ -175,7 +167,7 @@ private final class Mount: MountEngine {
     FilesystemConfiguration(
       prefix: settings.target.prefix, uid: settings.uid, gid: settings.gid, fileMode: settings.fileMode,
       directoryMode: settings.directoryMode, metadataLifetime: settings.metadataLifetime,
-      readOnly: settings.readOnly, host: hostName(), writeMode: settings.writeMode,
+      attributes: settings.attributes, readOnly: settings.readOnly, host: hostName(), writeMode: settings.writeMode,
       parallelRequests: settings.connections)
   }
 
@@ -302,22 +294,5 @@ extension MountSettings {
     options.passthrough = keepsReads
     options.fuseOptions = KernelFlag.allCases.filter(kernelFlags.contains).map(\.rawValue)
     return options
-  }
-}
-
-extension Failure {
-  /// Why there is no key pair, and what to do.
-  fileprivate init(_ error: ControlPlaneError, baseURL: String) {
-    let words = error.message.hasSuffix(".") ? String(error.message.dropLast()) : error.message
-    let what = "no key pair from \(baseURL): \(words)"
-    switch error.code {
-    case .configuration: self.init(what, remedy: "Check WAYSCLOUD_API_KEY and WAYSCLOUD_API_URL")
-    case .unauthorized, .forbidden: self.init(what, remedy: "Check WAYSCLOUD_API_KEY")
-    case .unreachable, .timedOut, .malformedResponse:
-      self.init(what, remedy: "Check the network and WAYSCLOUD_API_URL")
-    case .rateLimited, .server: self.init(what, remedy: "Try again later")
-    case .invalidName, .notFound, .conflict, .invalid: self.init(what)
-    case .cancelled: self.init("interrupted")
-    }
   }
 }

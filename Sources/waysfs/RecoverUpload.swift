@@ -1,5 +1,4 @@
 import Basics
-import CLinux
 import Glibc
 import Logging
 import SystemPackage
@@ -46,8 +45,6 @@ struct RecoverUpload {
   }
 
   private func upload(_ ids: Set<String>, _ recover: Recover) throws(Failure) {
-    // Key pairs live in this process's memory and environment.
-    _ = clinux_forbid_dumps()
     // At info the log would say once more what the progress shows.
     let level = plan.settings.logLevel == .info ? .warning : plan.settings.logLevel
     let log = LogDestination(.descriptor(STDERR_FILENO)).logger(label: "waysfs", level: level)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CLinux
 import Glibc
 
 @main
@@ -9,6 +10,8 @@ struct Main {
 
 /// Runs the command that the arguments name, and ends the process.
 func runProgram() -> Never {
+  // Every command may have secrets in its environment and memory.
+  _ = clinux_forbid_dumps()
   do {
     var command = try Waysfs.parseAsRoot()
     try command.run()
@@ -55,11 +58,13 @@ struct Waysfs: ParsableCommand {
         waysfs warm /mnt/photos/2024            fetch files into the disk cache
         waysfs umount /mnt/photos               unmount, and wait for the uploads
         waysfs recover                          show what could not be uploaded
+        waysfs buckets list                     show the buckets of the account
+        waysfs doctor photos                    check whether this machine can mount it
 
       CREDENTIALS
-        Taken from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; else from the profile AWS_PROFILE \
-      (or default) of ~/.aws/credentials; else fetched from WAYSCloud with WAYSCLOUD_API_KEY. Never from the command \
-      line.
+        From the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or WAYSCLOUD_API_KEY, with which a key pair \
+      is fetched from WAYSCloud. From files: --api-key-file, --credentials-file, or ~/.aws/credentials. The manual says \
+      which counts. Never from the command line.
 
       EXIT CODES
         0   done
@@ -70,5 +75,6 @@ struct Waysfs: ParsableCommand {
     version: "waysfs \(version)",
     subcommands: [
       MountCommand.self, FlushCommand.self, WarmCommand.self, UmountCommand.self, RecoverCommand.self,
+      BucketsCommand.self, CredentialsCommand.self, DoctorCommand.self, ConfigCommand.self, DocsCommand.self,
     ])
 }

@@ -1,10 +1,11 @@
 import Basics
 import ObjectStore
+import Synchronization
 import SystemPackage
 import Testing
-import WritePath
 
 @testable import Filesystem
+@testable import WritePath
 
 @Suite struct WritebackTests {
   private func bench(_ memory: InMemoryObjectStore? = nil, _ directory: TemporaryDirectory? = nil) throws -> Bench {
@@ -128,7 +129,7 @@ import WritePath
     next.filesystem.takeUpUnsent()
     #expect(next.text("final") == "content")
     #expect(next.object("new") == nil)
-    #expect(next.memory.keys.count == 1)
+    #expect(next.memory.files.count == 1)
   }
 
   @Test func savingAsEditorsDoWithAnExclusiveTemporaryFile() throws {
@@ -145,7 +146,7 @@ import WritePath
     #expect(bench.object("text.tmp") == nil)
     #expect(bench.filesystem.drain() == [])
     #expect(bench.text("text") == "new")
-    #expect(bench.memory.keys.count == 1)
+    #expect(bench.memory.files.count == 1)
   }
 
   @Test func aRemovedFileDoesNotComeBack() throws {
@@ -155,11 +156,31 @@ import WritePath
       try bench.save("a", "x".utf8)
       try bench.unlink("a")
       bench.runUploads()
-      #expect(bench.memory.keys.isEmpty)
+      #expect(bench.memory.files.isEmpty)
     }
     let next = try bench(memory, directory)
     next.filesystem.takeUpUnsent()
-    #expect(next.memory.keys.isEmpty)
+    #expect(next.memory.files.isEmpty)
+  }
+
+  /// Making and removing files is what a journal on ext4 spends its time with.
+  @Test func aSmallFileTakesTwoFilesOfTheJournal() throws {
+    let bench = try bench()
+    let names = Mutex<[String]>([])
+    let list: @Sendable () -> Void = {
+      let found = (try? FileSystem.names(in: bench.journal.directory.appending("files"))) ?? []
+      names.withLock { $0 = found }
+    }
+    bench.store.setRule { operation in
+      if operation.kind == .put, operation.key == ObjectKey("a") { list() }
+      return nil
+    }
+    try bench.save("a", "content".utf8)
+    bench.runUploads()
+    #expect(bench.text("a") == "content")
+    #expect(names.withLock { $0 } == ["1.data", "1.record"])
+    list()
+    #expect(names.withLock { $0 } == [])
   }
 
   @Test func aFileWhoseRemovalFailedIsNotRemovedByTheNextMount() throws {
@@ -196,7 +217,7 @@ import WritePath
     let next = try bench(memory, directory)
     next.filesystem.takeUpUnsent()
     #expect(next.text("a") == "newer")
-    #expect(next.memory.keys.count == 1, "no conflict copy")
+    #expect(next.memory.files.count == 1, "no conflict copy")
   }
 
   @Test func somebodyElsesChangeIsFoundInTheBackground() throws {
@@ -208,7 +229,7 @@ import WritePath
     try bench.put("a", "theirs")
     bench.runUploads()
     #expect(bench.text("a") == "theirs")
-    #expect(bench.memory.keys.contains { $0.string.contains("conflict bench") })
+    #expect(bench.memory.files.contains { $0.string.contains("conflict bench") })
     #expect(failure { try bench.filesystem.flush(handle, bench.context) } == .staleNFSFileHandle)
   }
 

@@ -80,6 +80,7 @@ def test_settings_from_the_environment_and_a_profile(bucket, mount, waysfs, tmp_
         f"[default]\naws_access_key_id = WRONG\naws_secret_access_key = WRONG\n\n[test]\n"
         f"aws_access_key_id = {keys['AWS_ACCESS_KEY_ID']}\naws_secret_access_key = {keys['AWS_SECRET_ACCESS_KEY']}\n"
     )
+    (folder / "credentials").chmod(0o600)
     environment = {
         "HOME": str(tmp_path / "home"),
         "AWS_ACCESS_KEY_ID": "",

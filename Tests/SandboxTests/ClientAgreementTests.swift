@@ -10,7 +10,7 @@ import WAYSCloud
 @Suite(.timeLimit(.minutes(1))) struct ClientAgreementTests {
   private func withPlane(
     _ contents: [String: BucketUsage] = ["photos": BucketUsage(bytes: 300, objects: 2)], failing: Bool = false,
-    key: String = "secret", _ body: (ControlPlane) async throws -> Void
+    key: String = "secret", faults: [Fault] = [], _ body: (ControlPlane) async throws -> Void
   ) async throws {
     let backend = FakeBackend(contents)
     await backend.fail(failing)
@@ -19,6 +19,13 @@ import WAYSCloud
     let service = ControlPlaneService(
       apiKey: "secret", credentials: credentials, backend: backend, usedNames: []
     ) { _ in }
+    for fault in faults {
+      let encoder = JSONEncoder()
+      encoder.keyEncodingStrategy = .convertToSnakeCase
+      let reply = try await service.reply(
+        method: "POST", path: "/sandbox/faults", apiKey: "secret", body: encoder.encode(fault))
+      #expect(reply.status == 200)
+    }
     let (port, task) = try await ControlPlaneServer(service: service).start()
     defer { task.cancel() }
     let transport = try HTTPTransport()
@@ -78,9 +85,45 @@ import WAYSCloud
     }
   }
 
+  /// Every endpoint, by a call that succeeds when nothing is wrong.
+  private static let calls: [@Sendable (ControlPlane) throws -> Void] = [
+    { _ = try $0.listBuckets() }, { _ = try $0.createBucket(named: "new-one") }, { _ = try $0.bucket(named: "photos") },
+    { _ = try $0.deleteBucket(named: "new-one") }, { _ = try $0.credentials() }, { _ = try $0.protocolGuide() },
+  ]
+
   @Test func agreeOnWhoMayAsk() async throws {
     try await withPlane(key: "other") { plane in
-      #expect(await code { try plane.credentials() } == .unauthorized)
+      for work in Self.calls { #expect(await code { try work(plane) } == .unauthorized) }
+    }
+  }
+
+  @Test(arguments: [
+    (401, ControlPlaneError.Code.unauthorized), (403, .forbidden), (404, .notFound), (409, .conflict),
+    (422, .invalid), (500, .server), (502, .server),
+  ])
+  func everyEndpointGivesEveryError(status: Int, expected: ControlPlaneError.Code) async throws {
+    // Reading calls are tried four times when the server fails.
+    let faults = Fault(status: status, message: "Told so.", times: status >= 500 ? 4 * 4 + 2 : 6)
+    try await withPlane(faults: [faults]) { plane in
+      for work in Self.calls {
+        let error = await #expect(throws: ControlPlaneError.self) { try await call { try work(plane) } }
+        #expect(error?.code == expected)
+        #expect(error?.status == status)
+        #expect(error?.message == "Told so.")
+      }
+      // And nothing was left behind: the next calls do what they say.
+      for work in Self.calls { try await call { try work(plane) } }
+    }
+  }
+
+  @Test func aBusyServerIsAskedAgainWhenItSays() async throws {
+    for index in Self.calls.indices where index != 3 {
+      try await withPlane(faults: [Fault(status: 429, retryAfter: 0, times: 2)]) { plane in
+        try await call { try Self.calls[index](plane) }
+      }
+    }
+    try await withPlane(faults: [Fault(status: 429, retryAfter: 3600)]) { plane in
+      #expect(await code { try plane.deleteBucket(named: "photos") } == .rateLimited(retryAfter: 3600))
     }
   }
 

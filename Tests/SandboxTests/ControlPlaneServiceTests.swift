@@ -9,6 +9,7 @@ private let buckets = "/v1/storage/buckets"
 @Suite struct ControlPlaneServiceTests {
   private final class Saved: Sendable {
     let names = Mutex<Set<String>>([])
+    let installed = Mutex<[S3Credentials]>([])
   }
 
   private let backend: FakeBackend
@@ -20,8 +21,9 @@ private let buckets = "/v1/storage/buckets"
     let credentials = S3Credentials(
       accessKeyId: "AK", secretAccessKey: "SK", endpointUrl: "http://127.0.0.1:1", region: "us-east-1")
     service = ControlPlaneService(
-      apiKey: "secret", credentials: credentials, backend: backend, usedNames: ["burnt"]
-    ) { [saved] names in saved.names.withLock { $0 = names } }
+      apiKey: "secret", credentials: credentials, backend: backend, usedNames: ["burnt"],
+      save: { [saved] names in saved.names.withLock { $0 = names } },
+      install: { [saved] pair in saved.installed.withLock { $0.append(pair) } })
   }
 
   private func send(
@@ -155,5 +157,28 @@ private let buckets = "/v1/storage/buckets"
   ])
   func refusesWhatIsNoEndpoint(method: String, path: String, status: Int) async throws {
     #expect(try await send(method, path).status == status)
+  }
+
+  @Test func rotatesTheKeyPair() async throws {
+    let pair = try await send("POST", "/sandbox/rotate").json as? [String: String]
+    #expect(pair?["access_key_id"] != "AK" && pair?["secret_access_key"] != "SK")
+    #expect(try await send("GET", "/v1/storage/credentials").json as? [String: String] == pair)
+    #expect(saved.installed.withLock { $0.last?.accessKeyId } == pair?["access_key_id"])
+    #expect(try await send("POST", "/sandbox/rotate", key: "other").status == 401)
+    #expect(try await send("GET", "/sandbox/rotate").status == 405)
+  }
+
+  @Test func answersWithTheFaultsItWasTold() async throws {
+    #expect(
+      try await send("POST", "/sandbox/faults", #"{"status":429,"message":"slowly","retry_after":7,"times":2}"#).status
+        == 200)
+    for _ in 0..<2 {
+      let reply = try await service.reply(method: "GET", path: buckets, apiKey: "secret", body: Data())
+      #expect(reply.status == 429 && reply.retryAfter == 7)
+    }
+    #expect(try await send("GET", buckets).status == 200)
+    for body in ["", "{}", #"{"status":99}"#, #"{"status":"x"}"#] {
+      #expect(try await send("POST", "/sandbox/faults", body).status == 422)
+    }
   }
 }

@@ -19,7 +19,6 @@ private func failure(_ work: () throws -> some Any) throws -> ControlPlaneError 
     (401, ControlPlaneError.Code.unauthorized), (403, .forbidden), (404, .notFound), (408, .timedOut),
     (409, .conflict), (400, .invalid), (422, .invalid), (418, .invalid), (500, .server), (501, .server),
     (301, .malformedResponse), (304, .malformedResponse), (999, .malformedResponse),
-    (429, .rateLimited(retryAfter: nil)),
   ])
   func mapsStatuses(status: Int, code: ControlPlaneError.Code) throws {
     let transport = ScriptedClient([.answer(status, #"{"success":false,"message":"Said so."}"#)])
@@ -33,6 +32,8 @@ private func failure(_ work: () throws -> some Any) throws -> ControlPlaneError 
   @Test(arguments: [
     (#"{"message":"m"}"#, "m"), (#"{"detail":"d"}"#, "d"),
     (#"{"detail":[{"msg":"name too short"}]}"#, "name too short"),
+    (#"{"detail":[{"loc":["body","tier"],"msg":"no such tier","type":"value_error"}]}"#, "tier: no such tier"),
+    (#"{"detail":[{"loc":["body",0],"msg":"wrong"}]}"#, "wrong"),
     (#"{"error":"e"}"#, "e"), (#"{"error":{"message":"inner"}}"#, "inner"), (#"{"message":5,"detail":"d"}"#, "d"),
     (#""text""#, "text"), (#"{"message":"two\r\nlines\u0007 \u202ehere"}"#, "two lines here"),
   ])
@@ -129,11 +130,32 @@ private func failure(_ work: () throws -> some Any) throws -> ControlPlaneError 
     #expect(transport.waits == [7.1])
   }
 
+  @Test func tooManyRequestsAreAnErrorInTheEnd() throws {
+    for call in [
+      { (plane: ControlPlane) throws in _ = try plane.listBuckets() },
+      { (plane: ControlPlane) throws in _ = try plane.deleteBucket(named: "abc") },
+    ] {
+      let transport = ScriptedClient(Array(repeating: .answer(429, #"{"message":"slowly"}"#), count: 9))
+      let error = try failure { try call(plane(transport)) }
+      #expect(error == ControlPlaneError(.rateLimited(retryAfter: nil), "slowly", status: 429))
+      #expect(transport.requests.count == 4)
+    }
+  }
+
   @Test func reportsAWaitThatIsTooLong() throws {
     let transport = ScriptedClient([.answer(429, "", [HTTPHeader("Retry-After", "3600")]), .answer(200, list)])
     let error = try failure { try plane(transport).listBuckets() }
     #expect(error.code == .rateLimited(retryAfter: 3600))
     #expect(transport.waits.isEmpty)
+  }
+
+  @Test(arguments: [
+    ("Wed, 21 Oct 2026 07:28:09 GMT", 9.0), ("Wed, 21 Oct 2026 07:27:00 GMT", 0), ("12", 12),
+  ])
+  func readsBothFormsOfRetryAfter(value: String, seconds: Double) {
+    let head = HTTPResponseHead(
+      status: 429, headers: [HTTPHeader("Date", "Wed, 21 Oct 2026 07:28:00 GMT"), HTTPHeader("Retry-After", value)])
+    #expect(retryAfter(head) == seconds)
   }
 
   @Test(arguments: ["", "-1", "1e9", "nan", "Wed, 21 Oct 2026 07:28:00 GMT", "9999999999", "0x10", "1.5"])
@@ -147,10 +169,13 @@ private func failure(_ work: () throws -> some Any) throws -> ControlPlaneError 
     _ = try plane(again).createBucket(named: "abc")
     _ = try plane(again).deleteBucket(named: "abc")
     #expect(again.left == 0)
+    let limited = ScriptedClient([.answer(429, "", [HTTPHeader("Retry-After", "2")]), .answer(201, "")])
+    _ = try plane(limited).createBucket(named: "abc")
+    #expect(limited.waits == [2.1])
 
     for step in [
       ScriptedClient.Step.fail(HTTPError(.connectionLost, "")), .fail(HTTPError(.stalled, "")), .answer(503, ""),
-      .answer(429, ""), .answer(500, ""),
+      .answer(502, ""), .answer(500, ""),
     ] {
       let once = ScriptedClient([step, .answer(201, "")])
       _ = try failure { try plane(once).createBucket(named: "abc") }

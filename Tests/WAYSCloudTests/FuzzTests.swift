@@ -77,4 +77,40 @@ import Testing
       #expect(message == nil || message == "deep")
     }
   }
+
+  /// Ten megabytes of each kind: an answer or an error, in a time and space that are in proportion.
+  @Test func survivesMegabytes() throws {
+    let size = 10 * 1024 * 1024
+    let element = #"{"name":"abc","size_bytes":1},"#
+    let count = (size - 64) / element.utf8.count
+    let many = #"{"buckets":["# + String(repeating: element, count: count) + #"{"name":"last"}]}"#
+    let transport = ScriptedClient([
+      .answer(200, many), .answer(200, String(many.dropLast(2))),
+      .answer(200, #"{"buckets":[{"name":""# + String(repeating: "x", count: size - 100) + #""}]}"#),
+      .answer(200, #"{"buckets":["# + String(repeating: "1", count: size - 100)),
+      .answer(200, String(repeating: "\u{0}", count: size)), .answer(200, String(repeating: "[", count: size)),
+      .answer(200, many + many),
+    ])
+    let plane = try ControlPlane(client: transport, apiKey: "key")
+    #expect(try plane.listBuckets().buckets.count == count + 1)
+    #expect(throws: ControlPlaneError.self) { try plane.listBuckets() }
+    #expect(try plane.listBuckets().buckets.first?.name.utf8.count == size - 100)
+    for _ in 0..<4 {
+      let error = try #require(throws: ControlPlaneError.self) { try plane.listBuckets() }
+      #expect(error.code == .malformedResponse)
+      #expect(error.message.utf8.count < 200)
+    }
+    #expect(transport.left == 0)
+  }
+
+  @Test func everyTruncationIsAnErrorOrAnAnswer() {
+    for seed in Self.seeds {
+      let bytes = Array(seed.utf8)
+      for length in 0..<bytes.count {
+        let response = HTTPResponse(head: HTTPResponseHead(status: 200), body: Array(bytes[..<length]))
+        #expect(throws: ControlPlaneError.self) { try decode(BucketList.self, from: response) }
+        #expect(throws: ControlPlaneError.self) { try decode(StorageCredentials.self, from: response) }
+      }
+    }
+  }
 }

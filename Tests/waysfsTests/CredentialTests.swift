@@ -49,9 +49,13 @@ struct ProfileFileTests {
 
 struct CredentialSearchTests {
   private func search(
-    _ environment: [String: String], files: [String: FileText] = [:], home: String? = "/home/u"
+    _ environment: [String: String], files: [String: FileText] = [:], home: String? = "/home/u",
+    layers: [OptionLayer] = []
   ) throws -> FoundCredentials {
-    try CredentialSearch(environment: environment, home: home) { files[$0] ?? .absent }.find()
+    try CredentialSearch(
+      environment: environment, home: home, workingDirectory: "/work",
+      layers: layers + [try OptionLayer(environment: environment)], controlPlane: "https://api.wayscloud.services"
+    ) { files[$0] ?? .absent }.find()
   }
 
   private static let file: [String: FileText] = [
@@ -80,8 +84,8 @@ struct CredentialSearchTests {
     #expect(found.region == nil && found.endpoint == nil)
   }
 
-  @Test func sharedFilesComeSecond() throws {
-    let found = try search(["WAYSCLOUD_API_KEY": "k"], files: Self.file)
+  @Test func sharedFilesComeLast() throws {
+    let found = try search([:], files: Self.file)
     #expect(keyPair(found)?.accessKeyID == "FILE")
     #expect(found.region == "r1" && found.endpoint == "http://e1")
   }
@@ -113,16 +117,120 @@ struct CredentialSearchTests {
     #expect(keyPair(found)?.accessKeyID == "X")
   }
 
-  @Test func controlPlaneComesLast() throws {
-    #expect(
-      try search(["WAYSCLOUD_API_KEY": "k"]).source
-        == .controlPlane(apiKey: Secret("k"), baseURL: "https://api.wayscloud.services"))
-    #expect(
-      try search(["WAYSCLOUD_API_KEY": "k", "WAYSCLOUD_API_URL": "http://127.0.0.1:5/"]).source
-        == .controlPlane(apiKey: Secret("k"), baseURL: "http://127.0.0.1:5"))
-    #expect(throws: Failure.self) {
-      try search(["WAYSCLOUD_API_KEY": "k", "WAYSCLOUD_API_URL": "http://api.example.com"])
+  private static func layer(
+    _ origin: OptionOrigin, _ values: KeyValuePairs<MountOption, String>
+  ) throws -> OptionLayer {
+    var layer = OptionLayer(origin)
+    for (option, text) in values { try layer.set(option, to: text, spelledAs: "\(origin) \(option)") }
+    return layer
+  }
+
+  private func apiKey(_ found: FoundCredentials) -> String? {
+    guard case .controlPlane(let key, "https://api.wayscloud.services", _) = found.source else { return nil }
+    return key.revealed
+  }
+
+  /// Everything at once: each source in its turn is what counts when those before it are gone.
+  @Test func theOrderOfSources() throws {
+    var files = Self.file
+    for name in ["flag", "list", "env", "profile"] {
+      files["/work/\(name).key"] = .text("\(name)\n")
+      files["/work/\(name).aws"] = .text("[default]\naws_access_key_id=\(name)\naws_secret_access_key=s\n")
     }
+    files["/run/creds/wayscloud-api-key"] = .text("handed", mode: 0o444)
+    files["/run/creds/aws-credentials"] = .text("[default]\naws_access_key_id=H\naws_secret_access_key=s", mode: 0o444)
+    let options = { (origin: OptionOrigin, name: String) in
+      try Self.layer(origin, [.credentialsFile: "\(name).aws", .apiKeyFile: "\(name).key"])
+    }
+    let layers = [try options(.flag, "flag"), try options(.optionList, "list"), try options(.profile, "profile")]
+    var environment = [
+      "AWS_ACCESS_KEY_ID": "ENV", "AWS_SECRET_ACCESS_KEY": "s", "WAYSCLOUD_API_KEY": "k",
+      "WAYSCLOUD_API_KEY_FILE": "env.key", "CREDENTIALS_DIRECTORY": "/run/creds",
+    ]
+    let search = { (count: Int, environment: [String: String]) in
+      let chosen = layers.suffix(count).filter { $0.origin != .profile }
+      let said = try OptionLayer(environment: environment)
+      let last = layers.filter { $0.origin == .profile && count > 0 }
+      return try CredentialSearch(
+        environment: environment, home: "/home/u", workingDirectory: "/work", layers: chosen + [said] + last,
+        controlPlane: "https://api.wayscloud.services"
+      ) { files[$0] ?? .absent }.find()
+    }
+    #expect(keyPair(try search(3, environment))?.accessKeyID == "flag")
+    #expect(keyPair(try search(2, environment))?.accessKeyID == "list")
+    #expect(keyPair(try search(1, environment))?.accessKeyID == "ENV")
+    environment["AWS_ACCESS_KEY_ID"] = nil
+    environment["AWS_SECRET_ACCESS_KEY"] = nil
+    #expect(apiKey(try search(1, environment)) == "k")
+    environment["WAYSCLOUD_API_KEY"] = ""
+    #expect(apiKey(try search(1, environment)) == "env")
+    environment["WAYSCLOUD_API_KEY_FILE"] = nil
+    #expect(apiKey(try search(1, environment)) == "handed")
+    files["/run/creds/wayscloud-api-key"] = nil
+    #expect(keyPair(try search(1, environment))?.accessKeyID == "H")
+    environment["CREDENTIALS_DIRECTORY"] = nil
+    #expect(keyPair(try search(1, environment))?.accessKeyID == "profile")
+    #expect(keyPair(try search(0, environment))?.accessKeyID == "FILE")
+  }
+
+  @Test func aProfileOfTheAWSFilesIsASourceWhereItIsNamed() throws {
+    let named = try Self.layer(.profile, [.awsProfile: "work"])
+    #expect(keyPair(try search([:], files: Self.file, layers: [named]))?.accessKeyID == "WORK")
+    let chosen = try Self.layer(.flag, [.awsProfile: "work"])
+    #expect(keyPair(try search(["WAYSCLOUD_API_KEY": "k"], files: Self.file, layers: [chosen]))?.accessKeyID == "WORK")
+    // With a file of its own it is only the part of that file.
+    let both = try Self.layer(.flag, [.awsProfile: "b", .credentialsFile: "/pairs"])
+    let pairs = FileText.text(
+      "[a]\naws_access_key_id=A\naws_secret_access_key=s\n[b]\naws_access_key_id=B\n"
+        + "aws_secret_access_key=s\nregion=rb\n")
+    let found = try search([:], files: ["/pairs": pairs], layers: [both])
+    #expect(keyPair(found)?.accessKeyID == "B" && found.region == "rb")
+    let error = try #require(throws: Failure.self) {
+      try search(
+        ["AWS_PROFILE": "aa"], files: ["/pairs": pairs], layers: [try Self.layer(.flag, [.credentialsFile: "/pairs"])])
+    }
+    #expect(error.description.contains("no profile 'aa' in /pairs") && error.description.contains("'a'?"))
+  }
+
+  static let exposed: [(UInt32, String?)] = [
+    (0o600, nil), (0o400, nil), (0o640, nil), (0o644, "read"), (0o604, "read"), (0o602, "write"), (0o666, "read"),
+  ]
+
+  @Test(arguments: exposed)
+  func secretsThatOthersMayReadAreRefused(_ mode: UInt32, _ right: String?) throws {
+    let pair = FileText.text("[default]\naws_access_key_id=A\naws_secret_access_key=s3cr3t", mode: mode)
+    let key = FileText.text("s3cr3t", mode: mode)
+    let ways: [(FileText, String, MountOption?)] = [
+      (key, "/secret", .apiKeyFile), (pair, "/secret", .credentialsFile), (pair, "/home/u/.aws/credentials", nil),
+      (pair, "/home/u/.aws/config", nil),
+    ]
+    for (file, path, option) in ways {
+      let layers = try option.map { [try Self.layer(.flag, [$0: path])] } ?? []
+      let result = Result { try search([:], files: [path: file], layers: layers) }
+      switch (result, right) {
+      case (.success, nil): break
+      case (.failure(let error as Failure), let right?):
+        #expect(error.description.contains("everybody may \(right)") && error.description.contains("chmod 600 \(path)"))
+        #expect(!error.description.contains("s3cr3t"))
+      default: Issue.record("\(path) \(String(mode, radix: 8)): \(result)")
+      }
+    }
+    // A file without a secret may be everybody's.
+    let settings: [String: FileText] = ["/home/u/.aws/config": .text("[default]\nregion=r", mode: mode)]
+    let found = try search(
+      ["AWS_SHARED_CREDENTIALS_FILE": "/own"],
+      files: settings.merging([
+        "/own": .text(
+          "[default]\naws_access_key_id=A\naws_secret_access_key=s")
+      ]) { $1 })
+    #expect(found.region == "r")
+  }
+
+  @Test(arguments: ["", "two words", "line\nline", "\u{FEFF}"])
+  func aFileThatIsNoAPIKeyIsRefused(_ text: String) throws {
+    let layers = [try Self.layer(.flag, [.apiKeyFile: "/key"])]
+    #expect(throws: Failure.self) { try search([:], files: ["/key": .text(text)], layers: layers) }
+    #expect(throws: Failure.self) { try search([:], layers: layers) }
   }
 
   @Test func nothingFoundNamesAllPlaces() throws {
@@ -149,7 +257,7 @@ struct CredentialSearchTests {
 
   @Test func unreadableFileIsNotPassedOver() throws {
     let error = try #require(throws: Failure.self) {
-      try search(["WAYSCLOUD_API_KEY": "k"], files: ["/home/u/.aws/credentials": .unreadable("Permission denied")])
+      try search([:], files: ["/home/u/.aws/credentials": .unreadable("Permission denied")])
     }
     #expect(error.description.contains("Permission denied"))
   }

@@ -78,7 +78,8 @@ struct MountDaemonTests {
     plan = MountPlan(
       target: try BucketReference(parsing: "photos"), mountPoint: "/mnt", layers: [],
       context: MountSettingsTests.context,
-      credentials: FoundCredentials(source: .controlPlane(apiKey: Secret("k"), baseURL: "http://localhost")),
+      credentials: FoundCredentials(
+        source: .controlPlane(apiKey: Secret("k"), baseURL: "http://localhost", origin: "test")),
       settings: try MountSettingsTests.settings())
   }
 

@@ -70,7 +70,7 @@ struct BackgroundStartTests {
       try start("echo $$ > \(directory.path)/pid; echo 'P waiting for godot' >&3; exec sleep 1000", timeout: 0.5)
     }
     #expect(failure.reason.contains("waiting for godot"))
-    guard case .text(let text) = readSmallFile("\(directory.path)/pid"), let pid = Int32(text.trimmed) else {
+    guard case .text(let text, _) = readSmallFile("\(directory.path)/pid"), let pid = Int32(text.trimmed) else {
       Issue.record("the child did not run")
       return
     }

@@ -8,14 +8,16 @@ struct MountCommand: ParsableCommand {
       Returns when the mount answers; the mount then lives in the background until it is unmounted. What is wrong is \
       said in one line, and nothing is left mounted.
 
-      An option counts in this order: flag, -o, environment variable, AWS profile (endpoint and region, when the key \
-      pair is from it), the control plane's answer, default.
+      An option counts in this order: flag, -o, environment variable, profile of the configuration file, AWS profile \
+      (endpoint and region, when the key pair is from it), the control plane's answer, default. 'waysfs config' shows \
+      the result.
 
       EXAMPLES
         waysfs mount photos /mnt/photos
         waysfs mount photos:2024/summer /mnt/summer --read-only
         waysfs mount backup ~/backup --endpoint http://localhost:9000 --foreground
         waysfs mount photos /mnt/photos -o ro,allow_other,uid=1000,umask=077
+        waysfs mount photos /mnt/photos --profile archive
       """)
 
   @Argument(help: ArgumentHelp("What to mount.", valueName: "bucket[:prefix]"))

@@ -20,12 +20,19 @@ struct MountFlags: ParsableArguments {
   @Flag(.allowOther) var allowOther = false
   @Flag(.allowNonEmpty) var allowNonEmpty = false
   @Option(.metadataLifetime) var metadataLifetime: String?
+  @Option(.attributes) var attributes: String?
   @Option(.memoryLimit) var memoryLimit: String?
   @Option(.connections) var connections: String?
   @Option(.caFile) var caFile: String?
   @Option(.logLevel) var logLevel: String?
   @Option(.logFile) var logFile: String?
   @Option(.mountTimeout) var mountTimeout: String?
+  @Option(.profile) var profile: String?
+  @Option(.configurationFile) var configurationFile: String?
+  @Option(.apiKeyFile) var apiKeyFile: String?
+  @Option(.credentialsFile) var credentialsFile: String?
+  @Option(.awsProfile) var awsProfile: String?
+  @Option(.apiURL) var apiURL: String?
 
   @Option(
     name: .customShort("o"),
@@ -55,22 +62,25 @@ struct MountFlags: ParsableArguments {
       (.uid, uid), (.gid, gid), (.umask, umask),
       (.fileMode, fileMode), (.directoryMode, directoryMode),
       (.allowOther, allowOther ? "yes" : nil), (.allowNonEmpty, allowNonEmpty ? "yes" : nil),
-      (.metadataLifetime, metadataLifetime),
+      (.metadataLifetime, metadataLifetime), (.attributes, attributes),
       (.memoryLimit, memoryLimit),
       (.connections, connections), (.caFile, caFile), (.logLevel, logLevel), (.logFile, logFile),
-      (.mountTimeout, mountTimeout),
+      (.mountTimeout, mountTimeout), (.profile, profile), (.configurationFile, configurationFile),
+      (.apiKeyFile, apiKeyFile), (.credentialsFile, credentialsFile), (.awsProfile, awsProfile), (.apiURL, apiURL),
     ]
   }
 }
 
 extension Option where Value == String? {
-  fileprivate init(_ spelling: OptionSpelling) {
+  /// An option of the table.
+  init(_ spelling: OptionSpelling) {
     self.init(name: .customLong(spelling.name), help: spelling.argumentHelp)
   }
 }
 
 extension Flag where Value == Bool {
-  fileprivate init(wrappedValue: Bool, _ spelling: OptionSpelling) {
+  /// An option of the table.
+  init(wrappedValue: Bool, _ spelling: OptionSpelling) {
     self.init(wrappedValue: wrappedValue, name: .customLong(spelling.name), help: spelling.argumentHelp)
   }
 }

@@ -30,12 +30,9 @@ struct MountRequest {
   var mountPoint: String?
   var flags: MountFlags
 
-  /// What the user said about the options.
+  /// What the user said about the options, on the command line and in files.
   func layers(_ context: ProcessContext) throws(UsageError) -> [OptionLayer] {
-    [
-      try flags.layer(), try OptionLayer(optionLists: flags.optionLists),
-      try OptionLayer(environment: context.environment),
-    ]
+    try OptionLayer.all(from: flags.layer(), flags.optionLists, context)
   }
 
   /// Reads every option and finds the credentials; asks nobody over the network and changes nothing.
@@ -44,10 +41,8 @@ struct MountRequest {
       let target = try BucketReference(parsing: bucket)
       var layers = try layers(context)
       // What the options say is checked first: it is what the user has just typed.
-      _ = try MountSettings(target: target, mountPoint: mountPoint ?? "/", layers: layers, context: context)
-      let search = CredentialSearch(
-        environment: context.environment, home: context.home, readFile: readSmallFile)
-      let credentials = try search.find()
+      let said = try MountSettings(target: target, mountPoint: mountPoint ?? "/", layers: layers, context: context)
+      let credentials = try CredentialSearch(context, layers, controlPlane: said.controlPlane).find()
       layers.append(try credentials.layer())
       let resolved =
         try mountPoint.map { path throws(Failure) in
@@ -63,6 +58,21 @@ struct MountRequest {
     } catch {
       throw Failure("\(error)")
     }
+  }
+}
+
+extension OptionLayer {
+  /// Everything that is said about options before anybody is asked: flags, `-o`, environment, configuration files.
+  static func all(
+    from flags: OptionLayer, _ optionLists: [String], _ context: ProcessContext
+  ) throws(UsageError) -> [OptionLayer] {
+    let typed = [flags, try OptionLayer(optionLists: optionLists), try OptionLayer(environment: context.environment)]
+    let said = { (option: MountOption) in typed.lazy.compactMap { $0.values[option] }.first }
+    let path = try said(.configurationFile).map { value throws(UsageError) in
+      try OptionValue.path(value.text, relativeTo: context.workingDirectory)
+    }
+    let files = try ConfigurationFiles(path, context: context)
+    return typed + (try files.layers(profile: said(.profile), home: context.home))
   }
 }
 

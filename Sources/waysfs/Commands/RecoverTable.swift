@@ -47,24 +47,23 @@ enum RecoverTable {
           row.isInUse ? "\(row.state) (in use)" : row.state, LineFormat.escaped(row.id), LineFormat.escaped(row.reason),
         ]
       }
-      lines += aligned([header] + cells).map { "  \($0)" }
+      lines += TextTable.aligned([header] + cells).map { "  \($0)" }
     }
     return lines.joined(separator: "\n")
   }
 
   /// An array of objects, one a line.
   static func json(_ rows: [RecoverRow]) -> String {
-    let objects = rows.map { row in
-      let fields = [
-        ("id", JSONText.string(row.id)), ("mount", JSONText.string(row.mount)),
-        ("directory", JSONText.string(row.directory)), ("in_use", row.isInUse ? "true" : "false"),
-        ("key", row.key.map(JSONText.string) ?? "null"), ("size", "\(row.size)"),
-        ("modified", JSONText.string(LineFormat.time(row.modified))), ("state", JSONText.string(row.state)),
-        ("reason", JSONText.string(row.reason)), ("data", row.data.map(JSONText.string) ?? "null"),
-      ]
-      return "  {" + fields.map { "\"\($0)\": \($1)" }.joined(separator: ", ") + "}"
-    }
-    return objects.isEmpty ? "[]" : "[\n\(objects.joined(separator: ",\n"))\n]"
+    JSONText.list(
+      rows.map { row in
+        [
+          ("id", JSONText.string(row.id)), ("mount", JSONText.string(row.mount)),
+          ("directory", JSONText.string(row.directory)), ("in_use", row.isInUse ? "true" : "false"),
+          ("key", row.key.map(JSONText.string) ?? "null"), ("size", "\(row.size)"),
+          ("modified", JSONText.string(LineFormat.time(row.modified))), ("state", JSONText.string(row.state)),
+          ("reason", JSONText.string(row.reason)), ("data", row.data.map(JSONText.string) ?? "null"),
+        ]
+      })
   }
 
   /// `now`, `12 s`, `3 min`, `5 h`, `17 d`.
@@ -88,35 +87,5 @@ enum RecoverTable {
       }
     }
     return groups
-  }
-
-  /// Columns two spaces apart, the last as long as it is.
-  private static func aligned(_ lines: [[String]]) -> [String] {
-    let columns = lines.first?.count ?? 0
-    let widths = (0..<columns).map { column in lines.map { $0[column].count }.max() ?? 0 }
-    return lines.map { cells in
-      cells.enumerated().map { index, cell in
-        index == columns - 1 ? cell : cell + String(repeating: " ", count: widths[index] - cell.count)
-      }.joined(separator: "  ")
-    }
-  }
-}
-
-/// Strings of JSON (RFC 8259).
-enum JSONText {
-  static func string(_ text: String) -> String {
-    var quoted = "\""
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "\"": quoted += "\\\""
-      case "\\": quoted += "\\\\"
-      case "\n": quoted += "\\n"
-      case _ where scalar.value < 0x20 || scalar.value == 0x7F:
-        let digits = String(scalar.value, radix: 16)
-        quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-      default: quoted.unicodeScalars.append(scalar)
-      }
-    }
-    return quoted + "\""
   }
 }

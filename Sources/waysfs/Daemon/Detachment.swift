@@ -13,7 +13,8 @@ enum Detachment {
 
   /// It was started as /proc/self/exe, and so ps and killall would know it as "exe".
   private static func rename() {
-    let file = open("/proc/self/comm", O_WRONLY | O_CLOEXEC)
+    // Not /proc/self: that is root's where dumps are forbidden.
+    let file = open("/proc/thread-self/comm", O_WRONLY | O_CLOEXEC)
     guard file >= 0 else { return }
     writeAll(file, Array("waysfs".utf8))
     close(file)

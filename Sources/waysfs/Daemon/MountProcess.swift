@@ -1,4 +1,3 @@
-import CLinux
 import FuseSession
 import Glibc
 import Logging
@@ -11,8 +10,6 @@ struct MountProcess {
 
   /// Checks, mounts, and runs until the mount has ended.
   func run() throws(Failure) -> ExitStatus {
-    // Key pairs live in this process's memory and environment.
-    _ = clinux_forbid_dumps()
     let log = try openLog().logger(label: "waysfs", level: plan.settings.logLevel)
     try check()
     let directory = try RuntimeDirectory.prepare(uid: plan.context.uid, environment: plan.context.environment)

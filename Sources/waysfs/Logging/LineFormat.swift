@@ -16,12 +16,10 @@ enum LineFormat {
 
   /// UTC with milliseconds (RFC 3339).
   static func time(_ timestamp: Timestamp) -> String {
-    let days = floorDivide(timestamp.seconds, 86400)
-    let second = timestamp.seconds - days * 86400
-    let date = civilDate(daysSinceEpoch: days)
-    return "\(padded(date.year, 4))-\(padded(date.month, 2))-\(padded(date.day, 2))"
-      + "T\(padded(second / 3600, 2)):\(padded(second / 60 % 60, 2)):\(padded(second % 60, 2))"
-      + ".\(padded(Int64(timestamp.nanoseconds / 1_000_000), 3))Z"
+    let civil = CivilTime(timestamp)
+    return "\(padded(civil.year, 4))-\(padded(civil.month, 2))-\(padded(civil.day, 2))"
+      + "T\(padded(civil.hour, 2)):\(padded(civil.minute, 2)):\(padded(civil.second, 2))"
+      + ".\(padded(Int(timestamp.nanoseconds / 1_000_000), 3))Z"
   }
 
   /// A value as it stands when it is one plain word, else in quotes with control characters escaped: names of objects
@@ -67,26 +65,8 @@ enum LineFormat {
     }
   }
 
-  private static func padded(_ value: Int64, _ width: Int) -> String {
+  private static func padded(_ value: Int, _ width: Int) -> String {
     let digits = String(value)
     return String(repeating: "0", count: max(0, width - digits.count)) + digits
-  }
-
-  private static func floorDivide(_ value: Int64, _ divisor: Int64) -> Int64 {
-    value >= 0 ? value / divisor : (value - divisor + 1) / divisor
-  }
-
-  /// The Gregorian date of a day, counted in 400-year cycles that begin on 1 March (so that the leap day is last).
-  private static func civilDate(daysSinceEpoch days: Int64) -> (year: Int64, month: Int64, day: Int64) {
-    // 719468 days lie between 0000-03-01 and 1970-01-01; a cycle has 146097.
-    let shifted = days + 719_468
-    let cycle = floorDivide(shifted, 146_097)
-    let dayOfCycle = shifted - cycle * 146_097
-    let yearOfCycle = (dayOfCycle - dayOfCycle / 1460 + dayOfCycle / 36524 - dayOfCycle / 146_096) / 365
-    let dayOfYear = dayOfCycle - (365 * yearOfCycle + yearOfCycle / 4 - yearOfCycle / 100)
-    let shiftedMonth = (5 * dayOfYear + 2) / 153
-    let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
-    let year = yearOfCycle + cycle * 400 + (month <= 2 ? 1 : 0)
-    return (year, month, dayOfYear - (153 * shiftedMonth + 2) / 5 + 1)
   }
 }

@@ -1,13 +1,14 @@
 /// A setting of a mount that the user can choose.
 enum MountOption: String, CaseIterable, Sendable {
   case endpoint, region, addressing, readOnly, foreground, cacheDirectory, uid, gid, umask, fileMode, directoryMode
-  case writeMode, journalLimit, cacheLimit, allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections,
-    caFile,
-    logLevel, logFile, mountTimeout
+  case writeMode, journalLimit, cacheLimit, allowOther, allowNonEmpty, metadataLifetime, attributes, memoryLimit
+  case connections, caFile, logLevel, logFile, mountTimeout
+  case profile, configurationFile, credentialsFile, apiKeyFile, awsProfile, apiURL
 }
 
 /// One name under which the user sets a `MountOption`. The table of them (`OptionSpelling.all`) is the only place that
-/// names options: the flags, their help, the `-o` names and the tests of the man page come from it.
+/// names options: the flags, their help, the `-o` names, the keys of the configuration file, docs/configuration.md and
+/// the option list of the manual page come from it (`make docs`).
 struct OptionSpelling: Sendable {
   /// Whether a value follows the name.
   enum Argument: Hashable, Sendable {
@@ -29,6 +30,10 @@ struct OptionSpelling: Sendable {
   var environment: [String] = []
   /// Whether it makes sense in `-o` (fstab).
   var inOptionList = true
+  /// Whether it makes sense in a configuration file.
+  var inFile = true
+  /// What only the manual says: sentences.
+  var details = ""
 
   /// The help with the default and the variables behind it.
   var fullHelp: String {
@@ -57,31 +62,37 @@ extension OptionSpelling {
     name: "read-only", sets: .readOnly, argument: .none(means: "yes"), help: "Refuse every change.")
   static let foreground = OptionSpelling(
     name: "foreground", sets: .foreground, argument: .none(means: "yes"),
-    help: "Stay in the foreground and log to standard error.", inOptionList: false)
+    help: "Stay in the foreground and log to standard error.", inOptionList: false,
+    details: "Not with -o.")
   static let cacheDirectory = OptionSpelling(
     name: "cache-dir", sets: .cacheDirectory, argument: .value("directory"),
-    help: """
-      Where files being written are kept until they are uploaded. When it is given, what is read is kept there too, up \
-      to the cache limit.
-      """,
-    defaultText: "/var/cache/waysfs for root, else $XDG_CACHE_HOME/waysfs or ~/.cache/waysfs")
+    help: "Where files being written are kept until they are uploaded.",
+    defaultText: "/var/cache/waysfs for root, else $XDG_CACHE_HOME/waysfs or ~/.cache/waysfs",
+    details: """
+      What could not be uploaded stays there until the next mount takes it up. When it is given, what is read is kept \
+      there too, up to the cache limit, across mounts; several mounts may share it.
+      """)
   static let writeMode = OptionSpelling(
     name: "write-mode", sets: .writeMode, argument: .value("mode"),
     help: """
       When close returns: close, when the file is in the bucket; writeback, when it is in the journal below the cache \
       directory, and the upload follows in the background.
-      """, defaultText: "close")
+      """, defaultText: "close",
+    details: "In write-back mode fsync waits until the journal is on stable storage.")
   static let journalLimit = OptionSpelling(
     name: "journal-limit", sets: .journalLimit, argument: .value("size"),
     help: "The most space that files being written take in the cache directory: 512MiB, 20G.",
-    defaultText: "what leaves 5% of its disk free")
+    defaultText: "what leaves 5% of its disk free",
+    details: "Who writes more waits for the uploads.")
   static let cacheLimit = OptionSpelling(
     name: "cache-limit", sets: .cacheLimit, argument: .value("size"),
-    help: """
-      The most space that is taken to keep what is read in the cache directory: 512MiB, 20G; 0 keeps nothing. 5% of its \
-      disk stay free in any case.
-      """,
-    defaultText: "with --cache-dir a tenth of its disk, else nothing is kept")
+    help: "The most space that is taken to keep what is read in the cache directory: 512MiB, 20G; 0 keeps nothing.",
+    defaultText: "with --cache-dir a tenth of its disk, else nothing is kept",
+    details: """
+      It holds for all mounts that use the directory. What was not used for longest is removed. One object takes half of \
+      it at most, and 5% of the disk stay free in any case. Every piece has a checksum, and is fetched again when it is \
+      damaged.
+      """)
   static let uid = OptionSpelling(
     name: "uid", sets: .uid, argument: .value("number"), help: "The owner of files whose object names none.",
     defaultText: "who mounts")
@@ -106,11 +117,26 @@ extension OptionSpelling {
   static let metadataLifetime = OptionSpelling(
     name: "metadata-ttl", sets: .metadataLifetime, argument: .value("duration"),
     help: "For how long names and attributes are believed before the server is asked again: 30, 500ms, 5m.",
-    defaultText: "10s")
+    defaultText: "10s",
+    details: "Changes made by others appear within this time.")
+  static let attributes = OptionSpelling(
+    name: "attributes", sets: .attributes, argument: .value("when"),
+    help: """
+      When modes, owners, times and links are asked for that a listing does not show: auto, in directories that waysfs \
+      has marked; always; never.
+      """, defaultText: "auto",
+    details: """
+      Asking takes a request for each object. With auto, what other programs (s3fs) have stored is not shown in \
+      directories that waysfs has not written to; with never, attributes cannot be changed.
+      """)
   static let memoryLimit = OptionSpelling(
     name: "memory-limit", sets: .memoryLimit, argument: .value("size"),
     help: "The most memory that is used for file contents: 256MiB, 1G.",
-    defaultText: "256MiB, or half of what the control group allows where that is less")
+    defaultText: "256MiB, or half of what the control group allows where that is less",
+    details: """
+      K, M, G and T count in powers of 1024, KB, MB, GB and TB in powers of 1000. The process takes up to 64 MiB more \
+      for everything else; there is a warning where its control group, see cgroups(7), allows less than that.
+      """)
   static let connections = OptionSpelling(
     name: "connections", sets: .connections, argument: .value("number"),
     help: "The most connections to the server at a time.", defaultText: "32")
@@ -122,17 +148,41 @@ extension OptionSpelling {
     help: "How much is logged: \(LogLevelName.all.joined(separator: ", ")).", defaultText: "info")
   static let logFile = OptionSpelling(
     name: "log-file", sets: .logFile, argument: .value("file"),
-    help: "Append the log to this file instead of syslog or standard error.")
+    help: "Append the log to this file instead of syslog or standard error.",
+    details: "Without it, the log goes to syslog from the background and to standard error from the foreground.")
   static let mountTimeout = OptionSpelling(
     name: "mount-timeout", sets: .mountTimeout, argument: .value("duration"),
     help: "Give up when the mount does not answer within this time.", defaultText: "60s")
+  static let profile = OptionSpelling(
+    name: "profile", sets: .profile, argument: .value("name"),
+    help: "The profile of the configuration file to use beside [default].", environment: ["WAYSFS_PROFILE"],
+    inFile: false)
+  static let configurationFile = OptionSpelling(
+    name: "config", sets: .configurationFile, argument: .value("file"),
+    help: "A configuration file to read instead of /etc/waysfs/config and ~/.config/waysfs/config.",
+    environment: ["WAYSFS_CONFIG"], inFile: false)
+  static let apiKeyFile = OptionSpelling(
+    name: "api-key-file", sets: .apiKeyFile, argument: .value("file"),
+    help: "A file with the API key of a WAYSCloud account; the key pair is fetched with it.",
+    environment: ["WAYSCLOUD_API_KEY_FILE"], details: "Other users must not be able to read it.")
+  static let credentialsFile = OptionSpelling(
+    name: "credentials-file", sets: .credentialsFile, argument: .value("file"),
+    help: "A file with a key pair, in the form of ~/.aws/credentials.",
+    details: "Other users must not be able to read it.")
+  static let awsProfile = OptionSpelling(
+    name: "aws-profile", sets: .awsProfile, argument: .value("name"),
+    help: "The profile to take from --credentials-file or from the AWS files.", defaultText: "default",
+    environment: ["AWS_PROFILE"])
+  static let apiURL = OptionSpelling(
+    name: "api-url", sets: .apiURL, argument: .value("url"), help: "The control plane of WAYSCloud.",
+    defaultText: "https://api.wayscloud.services", environment: ["WAYSCLOUD_API_URL"],
+    details: "Without TLS only on this machine.")
 
   /// Every option, in the order in which the help shows them.
   static let all: [OptionSpelling] = [
     endpoint, region, pathStyle, virtualHost, readOnly, foreground, cacheDirectory, writeMode, journalLimit, cacheLimit,
-    uid,
-    gid, umask, fileMode, directoryMode, allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections, caFile,
-    logLevel, logFile,
-    mountTimeout,
+    uid, gid, umask, fileMode, directoryMode, allowOther, allowNonEmpty, metadataLifetime, attributes, memoryLimit,
+    connections, caFile, logLevel, logFile, mountTimeout,
+    profile, configurationFile, apiKeyFile, credentialsFile, awsProfile, apiURL,
   ]
 }

@@ -37,6 +37,7 @@ struct MountSettings: Hashable, Sendable {
   var allowNonEmpty: Bool
   /// Seconds.
   var metadataLifetime: Double
+  var attributes: AttributesMode
   /// Bytes.
   var memoryLimit: UInt64
   /// Bytes that the control group leaves this process, for its own needs too; nil where nothing limits it.
@@ -49,6 +50,8 @@ struct MountSettings: Hashable, Sendable {
   var logFile: String?
   /// Seconds.
   var mountTimeout: Double
+  /// Where key pairs come from when there is an API key.
+  var controlPlane: Endpoint
   var kernelFlags: Set<KernelFlag>
 }
 
@@ -100,6 +103,7 @@ extension MountSettings {
     allowOther = try options.read(.allowOther, default: "no", OptionValue.flag)
     allowNonEmpty = try options.read(.allowNonEmpty, default: "no", OptionValue.flag)
     metadataLifetime = try options.read(.metadataLifetime, default: "10s", OptionValue.duration)
+    attributes = try options.read(.attributes, default: "auto", Self.attributesMode)
     memoryLimit =
       try options.readIfSet(.memoryLimit, Self.memorySize) ?? Self.defaultMemoryLimit(allowed: context.memoryAllowed)
     memoryAllowed = context.memoryAllowed
@@ -108,6 +112,7 @@ extension MountSettings {
     logLevel = try options.read(.logLevel, default: "info", LogLevelName.parse)
     logFile = try options.readIfSet(.logFile, path)
     mountTimeout = try options.read(.mountTimeout, default: "60s", Self.timeout)
+    controlPlane = try options.read(.apiURL, default: "https://api.wayscloud.services", Self.controlPlane)
     kernelFlags = options.kernelFlags(default: [.noSetUserID, .noDevices])
   }
 
@@ -116,6 +121,20 @@ extension MountSettings {
     try LayeredOptions(layers).read(.cacheDirectory, default: defaultCacheDirectory(context)) {
       text throws(UsageError) in try OptionValue.path(text, relativeTo: context.workingDirectory)
     }
+  }
+
+  /// The control plane, as these options say; for commands that mount nothing.
+  static func controlPlane(layers: [OptionLayer]) throws(UsageError) -> Endpoint {
+    try LayeredOptions(layers).read(.apiURL, default: "https://api.wayscloud.services", controlPlane)
+  }
+
+  private static func controlPlane(_ text: String) throws(UsageError) -> Endpoint {
+    let endpoint = try Endpoint(parsing: text)
+    guard endpoint.isTLS || endpoint.isLoopback else {
+      throw UsageError(
+        "'\(text)' is not https: the API key would cross the network in the clear; plain http is for this machine only")
+    }
+    return endpoint
   }
 
   private static func defaultCacheDirectory(_ context: ProcessContext) -> String {
@@ -137,6 +156,13 @@ extension MountSettings {
 
   private static func writeMode(_ text: String) throws(UsageError) -> WriteMode {
     guard let mode = WriteMode(rawValue: text) else { throw UsageError("'\(text)' is neither close nor writeback") }
+    return mode
+  }
+
+  private static func attributesMode(_ text: String) throws(UsageError) -> AttributesMode {
+    guard let mode = AttributesMode(rawValue: text) else {
+      throw UsageError("'\(text)' is none of auto, always and never")
+    }
     return mode
   }
 

@@ -1,7 +1,6 @@
-/// Where the value of an option came from, the strongest first. A profile of a configuration file stands before
-/// `awsProfile` one day.
+/// Where the value of an option came from, the strongest first.
 enum OptionOrigin: String, CaseIterable, Sendable {
-  case flag, optionList, environment, awsProfile, controlPlane
+  case flag, optionList, environment, profile, awsProfile, controlPlane
 }
 
 /// What one source says about the options.
@@ -48,9 +47,12 @@ struct OptionLayer: Sendable {
   /// What `-o` says; several `-o` are read as one list. As with mount(8) the last of several wins.
   init(optionLists: [String]) throws(UsageError) {
     self.init(.optionList)
-    for text in optionLists {
-      for item in try OptionList(parsing: text).items { try take(item) }
-    }
+    for text in optionLists { try take(list: text) }
+  }
+
+  /// Adds what stands in a list such as `-o` has.
+  mutating func take(list text: String) throws(UsageError) {
+    for item in try OptionList(parsing: text).items { try take(item) }
   }
 
   private mutating func take(_ item: OptionList.Item) throws(UsageError) {

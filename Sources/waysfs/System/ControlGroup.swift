@@ -11,7 +11,7 @@ struct ControlGroup {
   /// Bytes that this process and what shares its group may use; nil when nothing limits them, or nobody knows.
   static func memoryLimit() -> UInt64? {
     func text(_ path: String) -> String? {
-      if case .text(let text) = readSmallFile(path) { text } else { nil }
+      if case .text(let text, _) = readSmallFile(path) { text } else { nil }
     }
     guard let groups = text("/proc/self/cgroup"), let table = text("/proc/self/mountinfo") else { return nil }
     return ControlGroup(groups: groups, mounts: MountTable(parsing: table).entries, read: text).memoryLimit

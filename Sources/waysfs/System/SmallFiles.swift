@@ -20,7 +20,8 @@ func readSmallFile(_ path: String) -> FileText {
   // Files in /proc are regular; a FIFO or device under a file's name is a mistake, and reading one might never end.
   guard information.st_mode & S_IFMT == S_IFREG else { return .unreadable("it is not a regular file") }
   switch readToEnd(descriptor, limit: 1 << 20) {
-  case .success(let bytes): return .text(String(decoding: bytes, as: UTF8.self))
+  case .success(let bytes):
+    return .text(String(decoding: bytes, as: UTF8.self), mode: information.st_mode & 0o777)
   case .failure(let failure): return .unreadable(failure.reason)
   }
 }

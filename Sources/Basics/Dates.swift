@@ -1,20 +1,26 @@
-import Basics
-
 /// A UTC date and time of day, and its conversion to and from seconds since 1970 in the proleptic Gregorian calendar.
-struct CivilTime: Hashable {
-  var year: Int
-  var month: Int
-  var day: Int
-  var hour: Int
-  var minute: Int
-  var second: Int
+public struct CivilTime: Hashable, Sendable {
+  /// Year, negative before year 0.
+  public var year: Int
+  /// 1 to 12.
+  public var month: Int
+  /// 1 to 31.
+  public var day: Int
+  /// 0 to 23.
+  public var hour: Int
+  /// 0 to 59.
+  public var minute: Int
+  /// 0 to 60.
+  public var second: Int
 
-  init(year: Int, month: Int, day: Int, hour: Int, minute: Int, second: Int) {
+  /// Takes the fields as they are.
+  public init(year: Int, month: Int, day: Int, hour: Int, minute: Int, second: Int) {
     (self.year, self.month, self.day) = (year, month, day)
     (self.hour, self.minute, self.second) = (hour, minute, second)
   }
 
-  init(_ time: Timestamp) {
+  /// The date and time of day of a time.
+  public init(_ time: Timestamp) {
     let seconds = Int(time.seconds)
     let days = seconds >= 0 ? seconds / 86_400 : -((86_399 - seconds) / 86_400)
     let rest = seconds - days * 86_400
@@ -31,8 +37,8 @@ struct CivilTime: Hashable {
     year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
   }
 
-  /// Nil when a field is out of its range.
-  var timestamp: Timestamp? {
+  /// The time that has this date and time of day; nil when a field is out of its range.
+  public var timestamp: Timestamp? {
     guard (1...12).contains(month), (1...31).contains(day), (0...23).contains(hour), (0...59).contains(minute),
       (0...60).contains(second), (0...9999).contains(year)
     else { return nil }
@@ -46,31 +52,8 @@ struct CivilTime: Hashable {
   }
 }
 
-/// A time as SigV4 writes it: `20130524T000000Z`. The first eight characters are the day of the signing scope.
-func amazonDate(_ time: Timestamp) -> String {
-  let civil = CivilTime(time)
-  return String(unsafeUninitializedCapacity: 16) { out in
-    func write(_ value: Int, _ range: Range<Int>) {
-      var rest = abs(value)
-      for index in range.reversed() {
-        out[index] = UInt8(ascii: "0") + UInt8(rest % 10)
-        rest /= 10
-      }
-    }
-    write(civil.year, 0..<4)
-    write(civil.month, 4..<6)
-    write(civil.day, 6..<8)
-    out[8] = UInt8(ascii: "T")
-    write(civil.hour, 9..<11)
-    write(civil.minute, 11..<13)
-    write(civil.second, 13..<15)
-    out[15] = UInt8(ascii: "Z")
-    return 16
-  }
-}
-
 /// Parses the HTTP date `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7). The obsolete forms are not taken.
-func parseHTTPDate(_ text: String) -> Timestamp? {
+public func parseHTTPDate(_ text: String) -> Timestamp? {
   withBytes(text) { bytes in
     guard bytes.count == 29, hasSeparators(bytes, [(3, ","), (4, " "), (7, " "), (11, " "), (16, " "), (25, " ")]),
       hasSeparators(bytes, [(19, ":"), (22, ":")]), bytes[26...].elementsEqual("GMT".utf8),
@@ -81,9 +64,9 @@ func parseHTTPDate(_ text: String) -> Timestamp? {
   }
 }
 
-/// Parses `2009-10-12T17:50:30.000Z` as S3's listings have it, also without the fraction or with an offset such as
-/// `+00:00`. The fraction is dropped: HEAD tells whole seconds, and both must agree.
-func parseISODate(_ text: String) -> Timestamp? {
+/// Parses `2009-10-12T17:50:30.000Z` (RFC 3339), also without the fraction or with an offset such as `+00:00`. The
+/// fraction is dropped: elsewhere S3 tells whole seconds, and both must agree.
+public func parseISODate(_ text: String) -> Timestamp? {
   withBytes(text) { bytes in
     guard bytes.count >= 20, hasSeparators(bytes, [(4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":")]),
       let year = number(bytes[0..<4]), let month = number(bytes[5..<7]), let day = number(bytes[8..<10]),

@@ -1,0 +1,109 @@
+/// The documents that come from the table of options.
+enum OptionDocuments {
+  /// docs/configuration.md
+  static var configuration: String {
+    """
+    # Configuration
+
+    <!-- Made by `make docs` from the table of options in the source; changes made here are lost. -->
+
+    An option can be said in five places. The first that says it counts:
+
+    1. a flag, `--metadata-ttl 30s`
+    2. `-o metadata-ttl=30s`, as in /etc/fstab; `_` is the same as `-`
+    3. an environment variable, for the options that have one
+    4. a profile of the configuration file: of `~/.config/waysfs/config` (or `$XDG_CONFIG_HOME/waysfs/config`), then of
+       `/etc/waysfs/config`
+    5. the default
+
+    Between 4 and 5 come, for the endpoint and the region only, the AWS profile that the key pair was taken from, and what
+    the control plane says. `waysfs config` shows what counts, and from where.
+
+    ## The file
+
+    ```ini
+    # What holds for every mount.
+    [default]
+    metadata-ttl = 30s
+    api-key-file = ~/.config/waysfs/api-key
+
+    # waysfs mount --profile archive BUCKET MOUNTPOINT
+    [archive]
+    endpoint = https://s3.example.com
+    region = eu-central-1
+    credentials-file = archive-keys
+    read-only = yes
+    options = noatime,noexec
+    ```
+
+    - `[name]` begins a profile: letters, digits, `.`, `_` and `-`. `[default]` holds for every mount, and a profile named
+      with `--profile` or `WAYSFS_PROFILE` comes before it. A profile that is named must be there.
+    - `name = value` sets an option. The names are those of the flags, without the hyphens in front. Options without a value
+      are set with `yes` and `no`.
+    - `options` takes what follows `-o`, such as `noatime`.
+    - A comment is a line of its own that begins with `#` or `;`. A value goes to the end of the line; in double quotes it
+      may begin and end with blanks.
+    - A path may begin with `~/`. A relative one counts from the directory of the file.
+    - Secrets are not written into this file: it names the files that have them, and those only their owner may read.
+    - What cannot be understood is an error with the number of its line, also in profiles that are not used. An unknown name
+      is an error that says which known one is nearest. A file that everybody may write to is refused.
+
+    ## Options
+
+    | option | value | default | environment | what it does |
+    |---|---|---|---|---|
+    \(OptionSpelling.all.map(row).joined(separator: "\n"))
+
+    A size is a number of bytes, or has a unit: K, M, G and T count in powers of 1024, KB, MB, GB and TB in powers of 1000. A
+    time is in seconds, or has a unit: ms, s, m, h, d.
+
+    """
+  }
+
+  private static func row(_ spelling: OptionSpelling) -> String {
+    let value =
+      switch spelling.argument {
+      case .none: "yes"
+      case .value(let form): form
+      }
+    let limits = [spelling.inOptionList ? nil : "not with `-o`", spelling.inFile ? nil : "not in a file"]
+    let name = (["`\(spelling.name)`"] + limits.compactMap { $0.map { "(\($0))" } }).joined(separator: " ")
+    let variables = spelling.environment.map { "`\($0)`" }.joined(separator: ", ")
+    let text = [spelling.help, spelling.details].filter { !$0.isEmpty }.joined(separator: " ")
+    let cells = [name, value, spelling.defaultText ?? "", variables, text]
+    return "| \(cells.map { $0.replacing("|", with: "\\|") }.joined(separator: " | ")) |"
+  }
+
+  /// The option list of the manual page, in mdoc(7).
+  static var manual: String {
+    OptionSpelling.all.map(item).joined()
+  }
+
+  private static func item(_ spelling: OptionSpelling) -> String {
+    var lines = [".It Fl Fl \(spelling.name)"]
+    if case .value(let form) = spelling.argument { lines[0] += " Ar \(form)" }
+    var sentences = [spelling.help, spelling.details].filter { !$0.isEmpty }
+    if let text = spelling.defaultText { sentences.append("Default: \(text).") }
+    lines += sentences.flatMap(mdoc)
+    if !spelling.environment.isEmpty {
+      lines += ["Also from", ".Ev \(spelling.environment.joined(separator: " , ")) ."]
+    }
+    if !spelling.inFile { lines.append("Not in a configuration file.") }
+    return lines.map { "\($0)\n" }.joined()
+  }
+
+  /// One sentence a line, as manual pages have it, with what troff would take for its own hidden.
+  private static func mdoc(_ text: String) -> [String] {
+    var lines: [String] = []
+    var rest = text[...]
+    while let end = rest.firstRange(of: ". ") {
+      lines.append(String(rest[..<rest.index(after: end.lowerBound)]))
+      rest = rest[end.upperBound...]
+    }
+    lines.append(String(rest))
+    return lines.map { line in
+      let safe = line.replacing("\\", with: "\\e")
+      return safe.hasPrefix(".") || safe.hasPrefix("'") ? "\\&\(safe)" : safe
+    }
+  }
+}
