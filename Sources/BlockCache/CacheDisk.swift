@@ -29,8 +29,8 @@ struct CacheDisk: Sendable {
     var allocated: UInt64
     /// Names it has.
     var links: UInt64
-    /// Time of the last use, as far as it is kept: seconds since 1970.
-    var modified: Int64
+    /// Time of the last use, as far as it is kept.
+    var modified: Timestamp
   }
 
   /// A disk's size and what this user may still write to it, in bytes.
@@ -209,6 +209,7 @@ extension CacheDisk.Status {
   init(_ info: stat) {
     self.init(
       length: UInt64(clamping: info.st_size), allocated: UInt64(clamping: info.st_blocks) &* 512,
-      links: UInt64(info.st_nlink), modified: Int64(info.st_mtim.tv_sec))
+      links: UInt64(info.st_nlink),
+      modified: Timestamp(seconds: Int64(info.st_mtim.tv_sec), nanoseconds: UInt32(clamping: info.st_mtim.tv_nsec)))
   }
 }

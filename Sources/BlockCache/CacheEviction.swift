@@ -7,7 +7,7 @@ struct CacheEviction: Sendable {
   private struct Entry {
     var name: String
     var allocated: UInt64
-    var modified: Int64
+    var modified: Timestamp
   }
 
   let core: DiskCache.Core
@@ -59,7 +59,7 @@ struct CacheEviction: Sendable {
         guard let status = try core.disk.status(folder.appending(file)) else { continue }
         let isMap = file.hasSuffix(".map")
         let name = isMap ? String(file.dropLast(4)) : file
-        var entry = found[name] ?? Entry(name: name, allocated: 0, modified: .min)
+        var entry = found[name] ?? Entry(name: name, allocated: 0, modified: Timestamp(seconds: .min))
         entry.allocated += status.allocated
         // The sums are written when something is put in; the bytes' file tells of reads, too.
         entry.modified = max(entry.modified, status.modified)

@@ -141,15 +141,23 @@ public final class DiskCache: Sendable {
     return good
   }
 
-  /// Puts granules of one block in, unless there is no room.
-  /// - Parameter bytes: all of their bytes.
+  /// Puts granules in, unless there is no room.
+  /// - Parameters:
+  ///   - bytes: all of their bytes.
+  ///   - makesRoom: makes room first where there is none, which may take long.
   /// - Returns: whether they are in now.
   @discardableResult
-  public func write(_ granules: Range<UInt64>, of identity: CacheIdentity, _ bytes: UnsafeRawBufferPointer) -> Bool {
+  public func write(
+    _ granules: Range<UInt64>, of identity: CacheIdentity, _ bytes: UnsafeRawBufferPointer, makesRoom: Bool = false
+  ) -> Bool {
     let range = identity.range(granules)
     guard !range.isEmpty, bytes.count == Int(range.upperBound - range.lowerBound) else { return false }
     waitForFirstLook()
-    let isIn = object(identity).write(granules, bytes)
+    var isIn = object(identity).write(granules, bytes)
+    if !isIn, makesRoom {
+      makeRoom(always: true)
+      isIn = object(identity).write(granules, bytes)
+    }
     if !isIn { core.count { $0.bytesSkipped += UInt64(bytes.count) } }
     return isIn
   }
@@ -166,10 +174,11 @@ public final class DiskCache: Sendable {
     object(identity).write(read: read, isUnchanged: isUnchanged)
   }
 
-  /// How many bytes of an object are there.
-  public func cachedBytes(of identity: CacheIdentity) -> UInt64 {
+  /// How many bytes of some granules of an object are there.
+  public func cachedBytes(of identity: CacheIdentity, _ granules: Range<UInt64>? = nil) -> UInt64 {
     guard identity.size > 0 else { return 0 }
-    let runs = object(identity).present(0..<identity.granuleCount)
+    let all = 0..<identity.granuleCount
+    let runs = object(identity).present(granules?.clamped(to: all) ?? all)
     return runs.reduce(0) { sum, run in
       let range = identity.range(run)
       return sum + (range.upperBound - range.lowerBound)
@@ -189,10 +198,11 @@ public final class DiskCache: Sendable {
   // MARK: Background work
 
   /// Looks what the directory holds, and makes room where it is scarce.
-  func makeRoom() {
+  /// - Parameter always: looks even if nobody has asked for room, as when somebody else is just making some.
+  func makeRoom(always: Bool = false) {
     let eviction = CacheEviction(core: core) { [weak self] names in self?.forget(Set(names)) }
     _ = core.guarding(core.directory) { () throws(Errno) in
-      guard !hasLooked.load(ordering: .relaxed) || core.wantsEviction else { return }
+      guard always || !hasLooked.load(ordering: .relaxed) || core.wantsEviction else { return }
       try eviction.run()
     }
     guard !hasLooked.exchange(true, ordering: .relaxed) else { return }

@@ -185,7 +185,8 @@ extension SharedObject {
   ) {
     guard !run.granules.isEmpty else { return }
     let fetch = Fetch(
-      object: self, place: state.place, granules: run.granules, blocks: run.blocks, starter: starter, sponsor: sponsor)
+      object: self, place: state.place, granules: run.granules, blocks: run.blocks, starter: starter,
+      sponsors: [sponsor])
     state.fetches.append(fetch)
     outbox.submit(fetch)
     run = Run()

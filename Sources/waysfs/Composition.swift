@@ -47,7 +47,7 @@ enum Composition {
     }
   }
 
-  private static func client(
+  static func client(
     _ settings: MountSettings, _ keys: any CredentialsProvider, _ transport: HTTPTransport, _ retry: RetryPolicy,
     _ log: Logger
   ) throws(Failure) -> S3Client {
@@ -62,7 +62,7 @@ enum Composition {
   }
 
   /// The key pair, and the options with what came along with it.
-  private static func credentials(
+  static func credentials(
     _ plan: MountPlan, _ log: Logger, _ cancellation: Cancellation, _ progress: (String) -> Void
   ) throws(Failure) -> (MountSettings, any CredentialsProvider) {
     switch plan.credentials.source {
@@ -118,7 +118,8 @@ private final class Mount: MountEngine {
       let forWriting = settings.memoryLimit / 4
       let pool = try BlockPool(budget: Int(clamping: settings.memoryLimit - forWriting))
       var reading = ReadPathConfiguration()
-      reading.maximumGets = settings.connections
+      // Some are left for names and attributes: a listing must not wait for bulk that others read.
+      reading.maximumGets = max(1, settings.connections - settings.connections / 8)
       reading.schedule = { transport.schedule(after: $0, $1) }
       filesystem = Filesystem(
         store: store, readPath: ReadPath(store: store, pool: pool, configuration: reading, log: log),
@@ -151,7 +152,7 @@ private final class Mount: MountEngine {
     FilesystemConfiguration(
       prefix: settings.target.prefix, uid: settings.uid, gid: settings.gid, fileMode: settings.fileMode,
       directoryMode: settings.directoryMode, metadataLifetime: settings.metadataLifetime,
-      readOnly: settings.readOnly, host: hostName(), writeMode: settings.writeMode,
+      attributes: settings.attributes, readOnly: settings.readOnly, host: hostName(), writeMode: settings.writeMode,
       parallelRequests: settings.connections)
   }
 

@@ -57,6 +57,8 @@ struct Waysfs: ParsableCommand {
         waysfs flush /mnt/photos                wait until all that was written is in the bucket
         waysfs umount /mnt/photos               unmount, and wait for the uploads
         waysfs recover                          show what could not be uploaded
+        waysfs buckets list                     show the buckets of the account
+        waysfs doctor photos                    check whether this machine can mount it
 
       CREDENTIALS
         From the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or WAYSCLOUD_API_KEY, with which a key pair \
@@ -71,7 +73,7 @@ struct Waysfs: ParsableCommand {
       """,
     version: "waysfs \(version)",
     subcommands: [
-      MountCommand.self, FlushCommand.self, UmountCommand.self, RecoverCommand.self, ConfigCommand.self,
-      DocsCommand.self,
+      MountCommand.self, FlushCommand.self, UmountCommand.self, RecoverCommand.self, BucketsCommand.self,
+      CredentialsCommand.self, DoctorCommand.self, ConfigCommand.self, DocsCommand.self,
     ])
 }

@@ -53,7 +53,7 @@ struct DiskCacheSpaceTests {
     sample.put(cache)
     let path = cache.core.path(of: sample.identity(cache).name)
     try stamp(bench, cache, [sample], order: [0])
-    func time() throws -> Int64? { try CacheDisk().status(path)?.modified }
+    func time() throws -> Int64? { try CacheDisk().status(path)?.modified.seconds }
     #expect(sample.isWhole(cache))
     let first = try time()
     #expect(first == bench.clock.timeSource.wall.seconds)

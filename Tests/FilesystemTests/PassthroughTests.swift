@@ -10,7 +10,7 @@ import Testing
 
 /// Which opens are passed through to the kernel, and what becomes of those that cannot be.
 @Suite struct PassthroughTests {
-  private static let content = pattern(300 << 10)
+  private static let content = pattern(1100 << 10)
 
   /// A bench with `a` in the bucket, whose versions are all whole on this machine.
   private func bench() throws -> (Bench, FakeKernel, FakeCache) {
@@ -84,7 +84,7 @@ import Testing
     _ = try bench.filesystem.setAttributes(new, changes, nil, bench.context)
     #expect(bench.object("a") == [])
     // The old inode has the length it was opened with.
-    #expect(try bench.filesystem.getAttributes(old, reader.handle, bench.context).attributes.size == 300 << 10)
+    #expect(try bench.filesystem.getAttributes(old, reader.handle, bench.context).attributes.size == 1100 << 10)
     bench.filesystem.release(reader.handle)
   }
 
@@ -92,7 +92,7 @@ import Testing
     let (bench, kernel, _) = try bench()
     let old = try bench.inode("a")
     let reader = try open(bench, old)
-    try put(bench, pattern(400 << 10, seed: 2))
+    try put(bench, pattern(1200 << 10, seed: 2))
     bench.clock.advance(seconds: 60)
     #expect(failure { _ = try open(bench, old) } == .staleNFSFileHandle)
     let new = try bench.inode("a")
@@ -100,7 +100,7 @@ import Testing
     let second = try open(bench, new)
     // Not at once: whoever needed another inode must find it free of backings.
     #expect(second.backing == nil)
-    #expect(try bench.read(second.handle) == pattern(400 << 10, seed: 2))
+    #expect(try bench.read(second.handle, count: 1200 << 10) == pattern(1200 << 10, seed: 2))
     bench.filesystem.release(second.handle)
     bench.clock.advance(seconds: 60)
     let third = try open(bench, try bench.inode("a"))
@@ -232,7 +232,7 @@ private final class FakeCache: BackingFileSource {
     let descriptor = FileDescriptor(rawValue: -1)
     let cache: FakeCache
     init(_ cache: FakeCache) { self.cache = cache }
-    func release() { cache.state.withLock { $0.held -= 1 } }
+    deinit { cache.state.withLock { $0.held -= 1 } }
   }
 
   func wholeFile(_ version: ObjectVersion, size: UInt64) -> (any BackingFile)? {
