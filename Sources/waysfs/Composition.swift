@@ -254,6 +254,7 @@ extension MountSettings {
     options.readOnly = readOnly
     options.allowOther = allowOther
     options.allowNonEmpty = allowNonEmpty
+    options.passthrough = passesThrough
     options.fuseOptions = KernelFlag.allCases.filter(kernelFlags.contains).map(\.rawValue)
     return options
   }
