@@ -1,8 +1,8 @@
 /// A setting of a mount that the user can choose.
 enum MountOption: String, CaseIterable, Sendable {
   case endpoint, region, addressing, readOnly, foreground, cacheDirectory, uid, gid, umask, fileMode, directoryMode
-  case writeMode, journalLimit, allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections, passthrough,
-    caFile, logLevel, logFile, mountTimeout
+  case writeMode, journalLimit, allowOther, allowNonEmpty, metadataLifetime, attributes, memoryLimit, connections
+  case passthrough, caFile, logLevel, logFile, mountTimeout
   case profile, configurationFile, credentialsFile, apiKeyFile, awsProfile, apiURL
 }
 
@@ -107,6 +107,16 @@ extension OptionSpelling {
     help: "For how long names and attributes are believed before the server is asked again: 30, 500ms, 5m.",
     defaultText: "10s",
     details: "Changes made by others appear within this time.")
+  static let attributes = OptionSpelling(
+    name: "attributes", sets: .attributes, argument: .value("when"),
+    help: """
+      When modes, owners, times and links are asked for that a listing does not show: auto, in directories that waysfs \
+      has marked; always; never.
+      """, defaultText: "auto",
+    details: """
+      Asking takes a request for each object. With auto, what other programs (s3fs) have stored is not shown in \
+      directories that waysfs has not written to; with never, attributes cannot be changed.
+      """)
   static let memoryLimit = OptionSpelling(
     name: "memory-limit", sets: .memoryLimit, argument: .value("size"),
     help: "The most memory that is used for file contents: 256MiB, 1G.",
@@ -170,8 +180,8 @@ extension OptionSpelling {
   /// Every option, in the order in which the help shows them.
   static let all: [OptionSpelling] = [
     endpoint, region, pathStyle, virtualHost, readOnly, foreground, cacheDirectory, writeMode, journalLimit, uid,
-    gid, umask, fileMode, directoryMode, allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections,
-    passthrough, caFile, logLevel, logFile, mountTimeout,
+    gid, umask, fileMode, directoryMode, allowOther, allowNonEmpty, metadataLifetime, attributes, memoryLimit,
+    connections, passthrough, caFile, logLevel, logFile, mountTimeout,
     profile, configurationFile, apiKeyFile, credentialsFile, awsProfile, apiURL,
   ]
 }
