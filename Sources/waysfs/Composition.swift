@@ -139,7 +139,7 @@ private final class Mount: MountEngine {
       throw Failure("\(error)")
     }
     filesystem.attach(session.kernelCache)
-    if let cache { filesystem.attach(session.passthrough, WholeFiles(cache: cache)) }
+    if let cache, settings.passesThrough { filesystem.attach(session.passthrough, WholeFiles(cache: cache)) }
   }
 
   private static func openCache(_ settings: MountSettings, _ log: Logger) throws(Failure) -> DiskCache? {
@@ -291,7 +291,7 @@ extension MountSettings {
     options.readOnly = readOnly
     options.allowOther = allowOther
     options.allowNonEmpty = allowNonEmpty
-    options.passthrough = keepsReads
+    options.passthrough = keepsReads && passesThrough
     options.fuseOptions = KernelFlag.allCases.filter(kernelFlags.contains).map(\.rawValue)
     return options
   }
