@@ -44,6 +44,7 @@ let package = Package(
     .systemLibrary(name: "CLibFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
     .target(name: "CFuse", dependencies: ["CLibFuse3"]),
     .target(name: "CLinux"),
+    .target(name: "CChecksum"),
 
     // The layers, lowest first.
     layer("Basics", [system, deque]),
@@ -51,7 +52,7 @@ let package = Package(
     layer("HTTPTransport", ["Basics", "CCurl", log]),
     layer("S3", ["Basics", "ObjectStore", "HTTPTransport", "COpenSSL", "CExpat", log]),
     layer("WAYSCloud", ["Basics", "HTTPTransport", log]),
-    layer("BlockCache", ["Basics", "ObjectStore"]),
+    layer("BlockCache", ["Basics", "ObjectStore", "CChecksum", "CLinux", log, system]),
     layer("ReadPath", ["Basics", "ObjectStore", "BlockCache", log]),
     layer("WritePath", ["Basics", "ObjectStore", "CLinux", log, system]),
     layer("Filesystem", ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", log, system]),
@@ -80,7 +81,7 @@ let package = Package(
     tests("HTTPTransport", ["Basics", flyingSocks, system]),
     tests("S3", ["Basics", "ObjectStore", "ObjectStoreConformance", "HTTPTransport", system, log]),
     tests("WAYSCloud", ["Basics", "HTTPTransport", flyingSocks]),
-    tests("BlockCache", ["Basics", "ObjectStore"]),
+    tests("BlockCache", ["Basics", "ObjectStore", "CChecksum", log, system]),
     tests("ReadPath", ["Basics", "ObjectStore", "BlockCache", log, system]),
     tests("WritePath", ["Basics", "ObjectStore", system, log]),
     tests("Filesystem", ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", system, log]),

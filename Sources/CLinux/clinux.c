@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 int clinux_forbid_dumps(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : errno; }
@@ -46,4 +47,25 @@ int clinux_next_data(int file, long long offset, long long *start, long long *en
     return errno;
   *end = lseek(file, *start, SEEK_HOLE);
   return *end < 0 ? errno : 0;
+}
+
+int clinux_set_attribute(int file, const char *name, const void *value, size_t size) {
+  return fsetxattr(file, name, value, size, 0) == 0 ? 0 : errno;
+}
+
+long clinux_get_attribute(const char *path, const char *name, void *value, size_t size) {
+  return lgetxattr(path, name, value, size);
+}
+
+int clinux_remove_attribute(int file, const char *name) {
+  if (fremovexattr(file, name) == 0)
+    return 0;
+  // Nor can one be on a filesystem that has none.
+  return errno == ENODATA || errno == EOPNOTSUPP ? 0 : errno;
+}
+
+int clinux_open_direct(const char *path, int *error) {
+  int file = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+  *error = file < 0 ? errno : 0;
+  return file;
 }

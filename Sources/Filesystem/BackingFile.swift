@@ -3,12 +3,10 @@ public import SystemPackage
 
 /// A local file with the bytes of one version of an object and nothing else, so that the kernel may read it in our place.
 ///
-/// Its bytes and length never change while it is held, whatever happens to its name.
+/// Its bytes and length never change as long as this object lives, whatever happens to the file's name.
 public protocol BackingFile: AnyObject, Sendable {
-  /// Open for reading; valid until `release`.
+  /// Open for reading.
   var descriptor: FileDescriptor { get }
-  /// Nobody reads it any more. Called exactly once.
-  func release()
 }
 
 /// Where such files come from. Thread-safe.
@@ -34,4 +32,13 @@ public protocol KernelPassthrough: Sendable {
   func openBacking(_ file: FileDescriptor) throws(Errno) -> BackingID
   /// Takes the number back; what is open with it stays open.
   func closeBacking(_ id: BackingID)
+}
+
+extension HeldFile: BackingFile {}
+
+extension DiskCache: BackingFileSource {
+  /// The file of an object in this cache.
+  public func wholeFile(_ version: ObjectVersion, size: UInt64) -> (any BackingFile)? {
+    wholeFile(of: identity(of: version, size: size))
+  }
 }

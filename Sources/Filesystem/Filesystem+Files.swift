@@ -197,7 +197,7 @@ extension Filesystem {
       switch result {
       case .success(let slices): completion(.success(ReadBuffers(slices.buffers)))
       case .failure(let error):
-        let errno = self.log.report("read", error)
+        let errno = self.failures.report("read", error)
         guard error.code == .notFound || error.code == .preconditionFailed else {
           return completion(.failure(errno))
         }

@@ -18,7 +18,7 @@ extension Filesystem {
       // Known from here on, so that nobody believes that nothing is pending.
       leftBook.add(groups)
       let done = left.intents.filter { noted in
-        guard !isNotBegun(noted.intent, left.pending) else {
+        guard !isNotBegun(noted.intent, groups) else {
           end(noted)
           return false
         }
@@ -34,12 +34,11 @@ extension Filesystem {
 
   /// Whether a file that waits was to get another name, and still has its old one in the journal: the object of the old
   /// name is what its upload replaces.
-  private func isNotBegun(_ intent: RenameIntent, _ pending: [PendingFile]) -> Bool {
+  private func isNotBegun(_ intent: RenameIntent, _ groups: [LeftFiles]) -> Bool {
     guard !intent.isDirectory, intent.phase == .deleting(nil), let etag = intent.sourceETag else { return false }
-    return pending.contains { file in
-      file.record.target.key == intent.source
-        && (file.record.condition == .ifMatch(etag) || file.expected.contains(etag))
-    }
+    return groups.first { $0.key == intent.source }?.withState(\.files).contains { left in
+      left.file.record.condition == .ifMatch(etag) || left.staged.mayHaveMade(etag)
+    } ?? false
   }
 
   /// Lets go of files whose name another one has taken: the journal has a record of that one, or the bucket has it.

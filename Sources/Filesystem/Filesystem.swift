@@ -32,6 +32,7 @@ public final class Filesystem: FileOperations {
   let handles = HandleTable()
   let passthrough = PassthroughTable()
   let notices = NoticeBook()
+  let failures: FailureBook
   let markersKeepAttributes = LearntFact()
   private let kernel = Mutex<(any KernelCache)?>(nil)
 
@@ -61,6 +62,7 @@ public final class Filesystem: FileOperations {
     uploads = UploadQueue(parallel: configuration.parallelUploads, schedule: schedule)
     self.configuration = configuration
     self.log = log
+    failures = FailureBook(log: log, schedule: schedule)
     tree = Tree(configuration: configuration)
   }
 

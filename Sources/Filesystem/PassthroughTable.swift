@@ -40,8 +40,8 @@ final class PassthroughTable: Sendable {
   private let state = Mutex(State())
   /// How long a path stays without: until the kernel has looked it up again and opened it.
   private static let avoidance: UInt64 = 10_000_000_000
-  /// Below this the system calls for the backing cost more than they save.
-  static let smallestFile: UInt64 = 256 << 10
+  /// Below this the system calls for the backing cost more than they save; the disk cache has no file of its own for it.
+  static let smallestFile: UInt64 = 1 << 20
 
   /// Begins to pass reads through.
   func enable(_ kernel: any KernelPassthrough, _ source: any BackingFileSource) {
@@ -72,10 +72,7 @@ final class PassthroughTable: Sendable {
       state.passed[inode] = Passed(etag: version.etag, id: id, file: file, opens: 1)
       return .passed(id)
     }
-    if admission != .passed(id) {
-      kernel.closeBacking(id)
-      file.release()
-    }
+    if admission != .passed(id) { kernel.closeBacking(id) }
     return admission
   }
 
@@ -95,9 +92,8 @@ final class PassthroughTable: Sendable {
       }
       return nil
     }
-    guard let (passed, kernel) = last else { return }
-    kernel?.closeBacking(passed.id)
-    passed.file.release()
+    // With `last` the file goes, after the lock was given back.
+    if let (passed, kernel) = last { kernel?.closeBacking(passed.id) }
   }
 
   /// The version of a file that the kernel reads by itself; nil for any other.
@@ -131,7 +127,6 @@ final class PassthroughTable: Sendable {
     do throws(Errno) {
       return (file, try kernel.openBacking(file.descriptor), kernel)
     } catch {
-      file.release()
       // It will be so for all files.
       if [.notSupported, .notPermitted, .tooManySymbolicLinkLevels].contains(error) {
         state.withLock { $0.source = nil }

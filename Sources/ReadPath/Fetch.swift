@@ -2,10 +2,17 @@ import Basics
 import BlockCache
 import ObjectStore
 
-/// One GET of adjacent granules, straight into the blocks that hold them.
+/// One GET of adjacent granules, or a read of them from the disk cache, straight into the blocks that hold them.
 ///
 /// It alone may write those granules: their `requested` bits belong to it until they are ready or it has ended.
 final class Fetch: ObjectSink, ScheduledGet, @unchecked Sendable {
+  /// Where the bytes are looked for.
+  enum Stage {
+    /// On the disk first, where there is a disk cache.
+    case disk
+    case network
+  }
+
   let object: SharedObject
   let granules: Range<UInt64>
   let firstBlock: UInt64
@@ -22,13 +29,14 @@ final class Fetch: ObjectSink, ScheduledGet, @unchecked Sendable {
   /// Where the object was when the GET started.
   var place: ObjectPlace
   var cancellation = Cancellation()
+  var stage = Stage.disk
 
   // Touched only by the constructor and between `start` and the report of the store, by one thread at a time (`ObjectSink`).
   private var receiver = BodyReceiver()
 
   init(
     object: SharedObject, place: ObjectPlace, granules: Range<UInt64>, blocks: [BlockHandle], starter: PendingRead?,
-    sponsor: UInt64
+    sponsors: [UInt64]
   ) {
     self.object = object
     self.place = place
@@ -36,7 +44,7 @@ final class Fetch: ObjectSink, ScheduledGet, @unchecked Sendable {
     self.blocks = blocks
     self.starter = starter
     firstBlock = granules.lowerBound / Granules.perBlock
-    sponsors = [sponsor]
+    self.sponsors = sponsors
   }
 
   /// One past the last byte.
@@ -45,6 +53,14 @@ final class Fetch: ObjectSink, ScheduledGet, @unchecked Sendable {
   // MARK: ScheduledGet
 
   func start(done: @escaping @Sendable () -> Void) {
+    guard let disk = object.disk, object.stage(of: self) == .disk else { return startGet(done: done) }
+    disk.read { [self] in
+      object.readFromDisk(self)
+      done()
+    }
+  }
+
+  private func startGet(done: @escaping @Sendable () -> Void) {
     let (place, arrived, cancellation) = object.begin(self)
     let offset = (granules.lowerBound + arrived) * Granules.size
     let end = min(granules.upperBound * Granules.size, object.size)

@@ -63,7 +63,12 @@ public final class ObjectReader: Sendable {
       let read = PendingRead(
         range: range, demand: plan.demand, reader: id, isStreaming: plan.isStreaming, cancellation: cancellation,
         completion: completion)
-      note(dropped: object.start(read))
+      let start = object.start(read)
+      note(dropped: start.dropped)
+      if plan.isStreaming, !plan.extends, start.hasAsked {
+        let memory = UInt64(path.pool.headroom)
+        ahead += planner.withLock { $0.aheadLost(at: offset, memory: memory) }
+      }
     }
     if !ahead.isEmpty { note(dropped: object.fetchAhead(ahead, reader: id)) }
   }

@@ -13,6 +13,8 @@ struct Outbox {
   private(set) var submissions: [(any ScheduledGet, GetScheduler.Priority)] = []
   private(set) var promotions: [Fetch] = []
   private(set) var finished: [Finished] = []
+  /// What goes into the disk cache, with a pin on its block.
+  var kept: [DiskStage.Kept] = []
 
   mutating func submit(_ fetch: Fetch) {
     submissions.append((fetch, fetch.starter == nil ? .ahead : .demand))
@@ -36,9 +38,14 @@ struct Outbox {
 extension SharedObject {
   /// Does what was gathered. Called with no lock held.
   func deliver(_ outbox: Outbox) {
+    // First, because the reader may be the last and end everything; it only takes a place in a queue.
+    for kept in outbox.kept { disk?.keep(kept) }
     for finished in outbox.finished { report(finished) }
-    for (get, priority) in outbox.submissions { scheduler.submit(get, priority) }
-    for fetch in outbox.promotions { scheduler.promote(fetch) }
+    for (get, priority) in outbox.submissions { submit(get, priority) }
+    for fetch in outbox.promotions {
+      scheduler.promote(fetch)
+      disk?.scheduler.promote(fetch)
+    }
     outbox.effects.perform()
   }
 

@@ -3,13 +3,15 @@ public import ObjectStore
 /// Decides what to fetch for the reads of one handle: a pure state machine, told about each read.
 ///
 /// A stream that starts at the beginning of the object, or where an earlier read ended, is sequential: its window starts
-/// at 1 MiB and doubles with every half window read. Everything else is a random read, for which just the surroundings
+/// at 1 MiB, grows to 8 MiB when that much was read, and doubles with every half window read. Everything else is a random read, for which just the surroundings
 /// are fetched.
 public struct ReadAheadPlanner: Sendable, Hashable {
   /// What bounds the planner. Lengths are in bytes.
   public struct Limits: Sendable, Hashable {
     /// What the first read of a sequential stream fetches.
     public var initialWindow: UInt64 = 1 << 20
+    /// What the window grows to at once when the first has been read through.
+    public var openWindow: UInt64 = 8 << 20
     /// The longest window.
     public var maximumWindow: UInt64 = 64 << 20
     /// The longest single GET.
@@ -73,10 +75,22 @@ public struct ReadAheadPlanner: Sendable, Hashable {
 
   /// Tells that what was planned from `offset` on could not be fetched ahead for lack of memory.
   public mutating func aheadDropped(from offset: UInt64) {
-    for index in streams.indices where streams[index].ahead > offset && streams[index].position <= offset {
-      streams[index].ahead = offset
+    // Other threads may have read on meanwhile, so the stream may stand beyond the place already.
+    for index in streams.indices where streams[index].expects(offset) {
+      streams[index].ahead = max(offset, streams[index].position)
       streams[index].window = max(limits.initialWindow, streams[index].window / 2)
     }
+  }
+
+  /// Tells that nothing was there or on its way at `offset` where a read had to be answered, although it was fetched ahead
+  /// or planned to be: others needed the memory more. Without that each read up to the end of the window would wait.
+  /// - Returns: the bytes to fetch ahead now.
+  public mutating func aheadLost(at offset: UInt64, memory: UInt64) -> [ByteRange] {
+    for index in streams.indices where streams[index].window > 0 && streams[index].expects(offset) {
+      streams[index].ahead = streams[index].position
+      return chunks(&streams[index], window: min(streams[index].window, memory), memory: memory)
+    }
+    return []
   }
 
   // MARK: Inside
@@ -125,10 +139,9 @@ public struct ReadAheadPlanner: Sendable, Hashable {
     _ stream: inout ReadStream, offset: UInt64, end: UInt64, memory: UInt64
   ) -> Plan {
     if stream.position - min(stream.position, stream.grownAt) >= stream.window / 2 {
-      stream.window = min(stream.window * 2, limits.maximumWindow)
+      resize(&stream, memory: memory)
       stream.grownAt = stream.position
     }
-    if memory < stream.window / 2 { stream.window = max(limits.initialWindow, stream.window / 2) }
     let window = min(stream.window, memory)
 
     var demand = surroundings(offset, end)
@@ -143,6 +156,18 @@ public struct ReadAheadPlanner: Sendable, Hashable {
     return Plan(
       demand: demand, extends: extends, isStreaming: isStreaming,
       ahead: chunks(&stream, window: window, memory: memory))
+  }
+
+  /// Lets the window grow, or shrink where memory is short: at the pace of the stream, since the memory that is free at one
+  /// moment says little, and of several streams the last to ask would fall back to nothing each time.
+  private func resize(_ stream: inout ReadStream, memory: UInt64) {
+    if memory < stream.window / 2 {
+      stream.window = max(limits.initialWindow, stream.window / 2)
+      return
+    }
+    // Who has read through the first window goes on for longer: the pipe is full some round trips earlier.
+    let isFirst = stream.window < limits.openWindow && stream.consumedSinceOpen >= limits.initialWindow
+    stream.window = min(max(stream.window * 2, isFirst ? limits.openWindow : 0), limits.maximumWindow)
   }
 
   /// Whole pieces that fit between what is asked for already and the end of the window.

@@ -29,17 +29,25 @@ public final class ReadPath: Sendable {
   let configuration: ReadPathConfiguration
   let scheduler: GetScheduler
   let log: Logger
+  let disk: DiskStage?
   private let registry = Mutex(Registry())
   private let isTimerSet = Atomic(false)
 
   /// A read path over one bucket. Starts no thread and takes no memory before the first read.
-  public init(store: any ObjectStore, pool: BlockPool, configuration: ReadPathConfiguration, log: Logger) {
+  /// - Parameter cache: asked before the network, and given what comes from there; nil: there is no disk cache.
+  public init(
+    store: any ObjectStore, pool: BlockPool, cache: DiskCache? = nil, configuration: ReadPathConfiguration, log: Logger
+  ) {
     self.store = store
     self.pool = pool
     self.configuration = configuration
     self.log = log
     scheduler = GetScheduler(limit: configuration.maximumGets)
+    disk = cache.map { DiskStage(cache: $0, pool: pool) }
   }
+
+  /// Ends what goes on at the disk cache, and waits for it. What is read afterwards comes from the network.
+  public func shutDown() { disk?.shutDown() }
 
   deinit {
     // The pool keeps the objects that own its blocks, and they the pool: without readers nothing is worth keeping.
@@ -62,7 +70,7 @@ public final class ReadPath: Sendable {
       if let object = registry.objects[identity]?.object { return (object, registry.nextReader) }
       let object = SharedObject(
         place: ObjectPlace(key: key, etag: etag), size: size, store: store, pool: pool, scheduler: scheduler,
-        maximumGet: configuration.readAhead.maximumGet, log: log)
+        maximumGet: configuration.readAhead.maximumGet, disk: disk, log: log)
       Self.insert(object, as: identity, &registry)
       return (object, registry.nextReader)
     }

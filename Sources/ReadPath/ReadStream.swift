@@ -9,6 +9,8 @@ struct ReadStream: Sendable, Hashable {
   var window: UInt64
   /// `position` when the window last grew.
   var grownAt: UInt64
+  /// Bytes read since the window opened.
+  var consumedSinceOpen: UInt64 = 0
   /// The number of the last read that belonged to it.
   var lastUse: UInt64
   /// Reads that went on where the stream stood.
@@ -28,12 +30,18 @@ struct ReadStream: Sendable, Hashable {
     grownAt = offset
     lastUse = use
     consumed = end - offset
+    consumedSinceOpen = window > 0 ? consumed : 0
   }
 
   /// Whether a read at `offset` may belong to this stream.
   func reaches(_ offset: UInt64) -> Bool {
     let low = position - min(position, Self.backTolerance)
     return offset >= low && offset <= max(position + Self.skipTolerance, ahead)
+  }
+
+  /// Whether `offset` is about where the stream stands or goes, and counted as there or asked for.
+  func expects(_ offset: UInt64) -> Bool {
+    ahead > offset && position <= offset + Self.backTolerance
   }
 
   /// How far `offset` is from where the stream stands.
@@ -51,9 +59,11 @@ struct ReadStream: Sendable, Hashable {
     let exact = offset == position
     if offset > position { skipped += offset - position }
     consumed += end - max(offset, position)
+    if window > 0 { consumedSinceOpen += end - max(offset, position) }
     position = end
     if skipped > consumed + Self.skipTolerance {
       window = 0
+      consumedSinceOpen = 0
       hits = 0
     } else if window == 0 {
       // Going on at the very byte is proof enough; coming near must happen twice, because random reads do it too.

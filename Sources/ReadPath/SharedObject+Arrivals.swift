@@ -24,12 +24,22 @@ extension SharedObject {
         state.blocks[index]?.requested.remove(mask)
         wake(index, mask, &state, &outbox)
         if new.upperBound >= min((index + 1) * Granules.perBlock, fetch.granules.upperBound) {
-          let handle = fetch.blocks[Int(index - fetch.firstBlock)]
-          pool.unpin(CollectionOfOne(handle), .none, &outbox.effects)
+          letGo(fetch, of: index, state, &outbox)
         }
       }
     }
     deliver(outbox)
+  }
+
+  /// A fetch has brought all it was to bring of a block: its pin goes on to the disk cache, or ends.
+  private func letGo(_ fetch: Fetch, of index: UInt64, _ state: State, _ outbox: inout Outbox) {
+    let handle = fetch.blocks[Int(index - fetch.firstBlock)]
+    if fetch.stage == .network, let identity = state.identity {
+      let granules = fetch.granules.clamped(to: index * Granules.perBlock..<(index + 1) * Granules.perBlock)
+      outbox.kept.append(DiskStage.Kept(identity: identity, granules: granules, block: handle))
+    } else {
+      pool.unpin(CollectionOfOne(handle), .none, &outbox.effects)
+    }
   }
 
   private func wake(_ index: UInt64, _ mask: GranuleMask, _ state: inout State, _ outbox: inout Outbox) {

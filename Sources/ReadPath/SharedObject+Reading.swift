@@ -5,21 +5,23 @@ import ObjectStore
 /// Asking for bytes that are not there.
 extension SharedObject {
   /// Starts a read that was not a hit.
-  /// - Returns: where fetching beyond the asked bytes had to stop for lack of memory; nil if it did not.
-  func start(_ read: PendingRead) -> UInt64? {
+  /// - Returns: where fetching beyond the asked bytes had to stop for lack of memory, nil if it did not; and whether
+  ///   something had to be asked for that was not on its way.
+  func start(_ read: PendingRead) -> (dropped: UInt64?, hasAsked: Bool) {
     var outbox = Outbox()
     let dropped = state.withLock { state in
       admit(read, granted: nil, &state, &outbox)
     }
+    let result = (dropped, hasAsked: !outbox.submissions.isEmpty)
     deliver(outbox)
-    guard let cancellation = read.cancellation else { return dropped }
+    guard let cancellation = read.cancellation else { return result }
     let token = cancellation.addHandler { self.cancel(read) }
     let isLate = state.withLock { _ in
       read.cancellationToken = token
       return read.isFinished
     }
     if isLate { cancellation.removeHandler(token) }
-    return dropped
+    return result
   }
 
   /// Fetches ahead, as far as there is memory for it.
@@ -183,7 +185,8 @@ extension SharedObject {
   ) {
     guard !run.granules.isEmpty else { return }
     let fetch = Fetch(
-      object: self, place: state.place, granules: run.granules, blocks: run.blocks, starter: starter, sponsor: sponsor)
+      object: self, place: state.place, granules: run.granules, blocks: run.blocks, starter: starter,
+      sponsors: [sponsor])
     state.fetches.append(fetch)
     outbox.submit(fetch)
     run = Run()

@@ -21,6 +21,8 @@ final class SharedObject: BlockOwner, Sendable {
 
   struct State {
     var place: ObjectPlace
+    /// What it is called in the disk cache; nil without one.
+    var identity: CacheIdentity?
     /// Announced moves that have not been completed or given up.
     var moving = 0
     /// GETs that failed during a move and are repeated when it is over.
@@ -36,20 +38,29 @@ final class SharedObject: BlockOwner, Sendable {
   let pool: BlockPool
   let scheduler: GetScheduler
   let maximumGet: UInt64
+  /// The disk cache; nil without one.
+  let disk: DiskStage?
   let log: Logger
   let state: Mutex<State>
 
   init(
     place: ObjectPlace, size: UInt64, store: any ObjectStore, pool: BlockPool, scheduler: GetScheduler,
-    maximumGet: UInt64, log: Logger
+    maximumGet: UInt64, disk: DiskStage?, log: Logger
   ) {
     self.size = size
     self.store = store
     self.pool = pool
     self.scheduler = scheduler
     self.maximumGet = maximumGet
+    self.disk = disk
     self.log = log
-    state = Mutex(State(place: place))
+    state = Mutex(State(place: place, identity: Self.identity(place, size, store, disk)))
+  }
+
+  private static func identity(
+    _ place: ObjectPlace, _ size: UInt64, _ store: any ObjectStore, _ disk: DiskStage?
+  ) -> CacheIdentity? {
+    disk?.cache.identity(of: ObjectVersion(bucket: store.bucket, key: place.key, etag: place.etag), size: size)
   }
 
   // MARK: Bytes at hand
@@ -115,9 +126,9 @@ final class SharedObject: BlockOwner, Sendable {
     }
   }
 
-  private var unwanted: ObjectStoreError { error(.cancelled, "Nobody wants these bytes any more.") }
+  var unwanted: ObjectStoreError { error(.cancelled, "Nobody wants these bytes any more.") }
 
-  private static func isAwaited(_ fetch: Fetch, _ state: State) -> Bool {
+  static func isAwaited(_ fetch: Fetch, _ state: State) -> Bool {
     Granules.blocks(fetch.granules).contains { index in
       let mask = Granules.mask(fetch.granules, in: index)
       return state.blocks[index]?.waiters.contains { waiter in
@@ -128,7 +139,7 @@ final class SharedObject: BlockOwner, Sendable {
 
   /// Cancels a GET that waits or is under way. Its end is reported to `finish` as for any other.
   func cancel(_ fetch: Fetch) {
-    if scheduler.withdraw(fetch) {
+    if scheduler.withdraw(fetch) || disk?.scheduler.withdraw(fetch) ?? false {
       finish(fetch, unwanted)
     } else {
       state.withLock { _ in fetch.cancellation }.cancel()
@@ -144,9 +155,13 @@ final class SharedObject: BlockOwner, Sendable {
   /// Ends a move; `place` is nil when it did not take place. GETs that failed meanwhile are repeated.
   func endMove(to place: ObjectPlace?) {
     var outbox = Outbox()
+    let identity = place.flatMap { Self.identity($0, size, store, disk) }
     state.withLock { state in
       state.moving = max(0, state.moving - 1)
-      if let place { state.place = place }
+      if let place {
+        state.place = place
+        state.identity = identity
+      }
       guard state.moving == 0 || place != nil else { return }
       for get in state.parked { outbox.resubmit(get) }
       state.parked = []

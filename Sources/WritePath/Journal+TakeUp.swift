@@ -145,7 +145,8 @@ struct JournalSearch {
       log.error(
         "the record of an unsent file cannot be read, or its data is not whole; both are set aside",
         metadata: ["kept": "\(area.quarantine.appending("\(group.number)\(JournalName.record)"))"])
-      area.copyNotes(group.number, to: area.quarantine)
+      let key = group.all(JournalName.data).lazy.compactMap { JournalDisk.label(area.files.appending($0)) }.first
+      area.copyNotes(group.number, to: area.quarantine, name: key)
       for name in group.all(JournalName.data) + group.all(JournalName.copy) { move(name, to: area.quarantine) }
       // Last: as long as it is there, the next mount comes to the same conclusion.
       move("\(group.number)\(JournalName.record)", to: area.quarantine)
@@ -238,6 +239,7 @@ struct JournalSearch {
 
   private func recover(_ names: [String], _ group: Group, key: ObjectKey?, _ found: inout LeftOver) {
     for name in names {
+      let key = JournalDisk.label(area.files.appending(name)) ?? key
       if key == nil, group.notes.name == nil, group.notes.damagedLines == 0, isEmpty(name) {
         try? area.disk.remove(area.files.appending(name))
         continue

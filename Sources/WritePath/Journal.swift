@@ -88,7 +88,7 @@ public final class Journal: Sendable {
   public func makeEntry() throws(Errno) -> JournalEntry {
     let number = own.makeNumber()
     let path = own.files.appending("\(number)\(JournalName.data)")
-    return JournalEntry(area: own, number: number, live: JournalData(path: path, file: try own.disk.make(path)))
+    return JournalEntry(area: own, number: number, live: JournalData(path: path, file: try own.disk.makeData(path)))
   }
 
   /// Notes a multipart upload that could not be aborted now: the next mount does.

@@ -1,6 +1,7 @@
 import Basics
 import CLinux
 import Glibc
+import ObjectStore
 import SystemPackage
 
 /// The file-system calls that change a journal, one step each.
@@ -15,9 +16,10 @@ struct JournalDisk: Sendable {
     case rename(FilePath, to: FilePath)
     case remove(FilePath)
     case syncDirectory(FilePath)
+    case label(FilePath)
   }
 
-  /// Where records go that are not needed any more, to be used again.
+  /// Where files go that are not needed any more, to be used again.
   var spares: SpareFiles?
   var onStep: (@Sendable (Step) throws(Errno) -> Void)?
 
@@ -27,6 +29,13 @@ struct JournalDisk: Sendable {
   func make(_ path: FilePath) throws(Errno) -> SharedDescriptor {
     try step(.make(path))
     return try Self.open(path, O_RDWR | O_CREAT | O_EXCL)
+  }
+
+  /// A new, empty file for data, or one that is empty again.
+  func makeData(_ path: FilePath) throws(Errno) -> SharedDescriptor {
+    guard let spares else { return try make(path) }
+    try step(.make(path))
+    return try Self.open(path, spares.takeData(as: path) ? O_RDWR : O_RDWR | O_CREAT | O_EXCL)
   }
 
   /// Makes a file with that text, or writes over one that was never finished.
@@ -94,6 +103,40 @@ struct JournalDisk: Sendable {
     } catch {
       guard error == .noSuchFileOrDirectory else { throw error }
     }
+  }
+
+  /// Writes onto a data file which key its bytes are for: an extended attribute costs a hundredth of a file of its own.
+  /// Not every filesystem has them.
+  func label(_ file: SharedDescriptor, _ path: FilePath, _ key: ObjectKey) throws(Errno) {
+    try step(.label(path))
+    var name = key.string
+    let error = name.withUTF8 {
+      clinux_set_attribute(file.descriptor.rawValue, Self.labelName, $0.baseAddress, $0.count)
+    }
+    guard error == 0 else { throw Errno(rawValue: error) }
+  }
+
+  /// What `label` wrote; nil when there is none.
+  static func label(_ path: FilePath) -> ObjectKey? {
+    // S3: keys have at most 1,024 bytes.
+    var bytes = [UInt8](repeating: 0, count: 1024)
+    let count = path.withPlatformString { path in
+      bytes.withUnsafeMutableBytes { clinux_get_attribute(path, Self.labelName, $0.baseAddress, $0.count) }
+    }
+    guard count > 0 else { return nil }
+    return String(validating: bytes[..<count], as: UTF8.self).map { ObjectKey($0) }
+  }
+
+  /// Short, so that it and a name of some sixty bytes fit beside the inode of ext4.
+  static let labelName = "user.waysfs"
+
+  /// Removes data; one that is small and was not made durable is used again.
+  func remove(_ data: JournalData, isSpare: Bool) throws(Errno) {
+    let longest: UInt64 = 1 << 20
+    guard isSpare, data.reserved <= longest, let spares else { return try remove(data.path) }
+    try step(.remove(data.path))
+    if spares.give(data.file, data.path) { return }
+    try FileSystem.remove(data.path)
   }
 
   func syncDirectory(_ path: FilePath) throws(Errno) {

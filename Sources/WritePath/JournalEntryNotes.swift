@@ -14,6 +14,8 @@ final class JournalEntryNotes: Sendable {
     var name: ObjectKey?
     var upload: MultipartUpload?
     var isGone = false
+    /// Whether there may be a file.
+    var isThere: Bool
   }
 
   private let path: FilePath
@@ -21,12 +23,21 @@ final class JournalEntryNotes: Sendable {
   private let gate = AccessGate()
   private let state: Mutex<State>
 
-  /// The notes at `path`, with the upload that stands there.
-  init(path: FilePath, disk: JournalDisk, upload: MultipartUpload? = nil) {
+  /// The notes at `path`.
+  /// - Parameters:
+  ///   - isThere: there may be such a file.
+  ///   - upload: the one that stands in it.
+  init(path: FilePath, disk: JournalDisk, isThere: Bool, upload: MultipartUpload? = nil) {
     self.path = path
     self.disk = disk
-    state = Mutex(State(upload: upload))
+    state = Mutex(State(upload: upload, isThere: isThere))
   }
+
+  /// Whether there may be a file.
+  var isThere: Bool { state.withLock { $0.isThere } }
+
+  /// Whether the name stands here.
+  var hasName: Bool { state.withLock { $0.name != nil } }
 
   /// The upload that was noted and has not ended.
   var upload: MultipartUpload? { state.withLock { $0.upload } }
@@ -44,6 +55,7 @@ final class JournalEntryNotes: Sendable {
         if let file {
           open = file
         } else {
+          state.withLock { $0.isThere = true }
           open = try JournalDisk.open(path, O_WRONLY | O_CREAT | O_APPEND)
           // The line of a daemon that died may have no end.
           if try JournalDisk.status(open).length > 0 { text = "\n" + text }
@@ -67,7 +79,7 @@ final class JournalEntryNotes: Sendable {
         state.isGone = true
         state.file = nil
       }
-      if removing { try? disk.remove(path) }
+      if removing, isThere { try? disk.remove(path) }
     }
   }
 }

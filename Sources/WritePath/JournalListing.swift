@@ -34,6 +34,9 @@ struct JournalListing {
       path(JournalName.notes).flatMap { try? JournalDisk.read($0) }.map(JournalNotes.init(decoding:)) ?? JournalNotes()
     }
 
+    /// The key that a data file is for.
+    func key(of name: String) -> ObjectKey? { notes.name ?? JournalDisk.label(folder.appending(name)) }
+
     func all(_ ending: String) -> [String] { names.filter { JournalName.stem(of: $0, ending: ending) != nil } }
   }
 
@@ -62,7 +65,9 @@ struct JournalListing {
     }
     for name in group.all(JournalName.data) where !items.contains(where: { $0.data?.lastComponent?.string == name }) {
       let reason = isInUse ? "being written" : "was open when the daemon ended; the next mount keeps it as recovered"
-      guard var item = plain(group, "", name, .open, reason, key: notes.name ?? record?.target.key) else { continue }
+      guard var item = plain(group, "", name, .open, reason, key: group.key(of: name) ?? record?.target.key) else {
+        continue
+      }
       item.files = [group.folder.appending(name)]
       items.append(item)
     }
@@ -102,7 +107,7 @@ struct JournalListing {
   private func recovered(_ group: Group) -> [JournalItem] {
     let data = group.names.filter { !$0.hasSuffix(JournalName.notes) }
     return data.compactMap { name in
-      let key = group.notes.name
+      let key = group.key(of: name)
       let reason = "was open when a daemon died; what it holds may be incomplete"
       guard var item = plain(group, "recovered/", name, .recovered, reason, key: key) else { return nil }
       item.files = [group.folder.appending(name)]
@@ -117,7 +122,7 @@ struct JournalListing {
 
   private func damaged(_ group: Group, reason: String, place: String = "") -> JournalItem {
     let data = group.all(JournalName.data).first ?? group.all(JournalName.copy).first
-    let key = group.path(JournalName.record).flatMap(read)?.target.key ?? group.notes.name
+    let key = group.path(JournalName.record).flatMap(read)?.target.key ?? group.key(of: data ?? "")
     let shown = data ?? group.names.first ?? ""
     var item =
       plain(group, place, shown, .quarantined, reason, key: key)

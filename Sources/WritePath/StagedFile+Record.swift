@@ -50,7 +50,7 @@ extension StagedFile {
     record.supersedes = state.supersedes + (superseded.map { [$0] } ?? [])
     let made = Recorded(
       changes: state.changes, size: state.size, isLive: true, target: target, condition: condition,
-      isDurable: isDurable)
+      isDurable: isDurable, isPlain: state.isPlain)
     do throws(Errno) {
       // What the uploads before may have made, the next mount must know with the record.
       noteExpected()

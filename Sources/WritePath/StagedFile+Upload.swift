@@ -132,8 +132,11 @@ extension StagedFile {
     guard let snapshot else { return nil }
     let request = PutRequest(
       order.target.key, body: .bytes(snapshot.bytes), attributes: order.target.attributes, condition: order.condition)
+    let (isRecorded, isPlain) = state.withLock { state in
+      (state.recorded != nil, state.recorded.map { $0.isPlain && $0.changes == snapshot.changes } ?? false)
+    }
     let tag = isRecorded ? context.store.expectedTag(of: request.body) : nil
-    if let tag { expect(tag) }
+    if let tag { expect(tag, isEvident: isPlain) }
     let result: PutResult
     do throws(WriteError) {
       result = try inStore { () throws(ObjectStoreError) in
@@ -146,21 +149,30 @@ extension StagedFile {
       if tag == nil, let tag = context.store.expectedTag(of: request.body) { expect(tag) }
       throw error
     }
-    return uploaded(order, order.target, result.etag, size: UInt64(snapshot.bytes.count), changes: snapshot.changes)
+    return uploaded(
+      order, order.target, result.etag, size: UInt64(snapshot.bytes.count), changes: snapshot.changes,
+      isEvident: isPlain && result.etag == tag)
   }
 
   /// Remembers a version that the object is about to get, also beyond the end of this process if the file is to be sent
   /// by the next mount then.
-  func expect(_ tag: ETag) {
+  /// - Parameter isEvident: the next mount can tell from the record and its bytes: they need not be noted.
+  func expect(_ tag: ETag, isEvident: Bool = false) {
     state.withLock { if !$0.expected.contains(tag) { $0.expected.append(tag) } }
-    if isRecorded { noteExpected() }
+    if isRecorded, !isEvident { noteExpected() }
   }
 
   /// Whether there were uploads of this file of which nobody heard how they ended.
-  public var mayHaveUploads: Bool { state.withLock { !$0.expected.isEmpty } }
+  public var mayHaveUploads: Bool { state.withLock { !$0.expected.isEmpty || $0.expectsOwnTag } }
 
-  /// Whether an upload of this file of which nobody heard how it ended would have made that version.
-  public func mayHaveMade(_ etag: ETag) -> Bool { state.withLock { $0.expected.contains(etag) } }
+  /// Whether an upload of this file of which nobody heard how it ended would have made that version; may block to hash
+  /// the file.
+  public func mayHaveMade(_ etag: ETag) -> Bool {
+    let (isExpected, expectsOwnTag, plan, size) = state.withLock { state in
+      (state.expected.contains(etag), state.expectsOwnTag, state.plan, state.size)
+    }
+    return isExpected || (expectsOwnTag && tag(of: plan, size) == etag)
+  }
 
   /// Takes over what another file may have made of the object that this one is about to replace.
   public func inheritExpected(from other: StagedFile) {
@@ -199,13 +211,14 @@ extension StagedFile {
 
   /// Notes that the bucket has the bytes as of `changes`.
   func uploaded(
-    _ order: UploadOrder, _ target: UploadTarget, _ etag: ETag, size: UInt64, changes: UInt64
+    _ order: UploadOrder, _ target: UploadTarget, _ etag: ETag, size: UInt64, changes: UInt64, isEvident: Bool = false
   ) -> UploadOutcome {
     state.withLock { state in
       state.uploaded(target.key, etag, size: size, changes: changes)
       if order.retires { state.isRetired = true }
     }
-    if isRecorded { entry.note(.stored(etag)) }
+    // Should the record not go in time, the next mount must not take the object for somebody else's.
+    if isRecorded, !isEvident || entry.hasNotes { entry.note(.stored(etag)) }
     return UploadOutcome(etag: etag, size: size, attributes: target.attributes)
   }
 

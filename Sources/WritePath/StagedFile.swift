@@ -79,7 +79,8 @@ public final class StagedFile: Sendable {
     restored.notedExpected = pending.expected.count
     restored.recorded = Recorded(
       changes: 1, size: record.size, isLive: true, target: record.target, condition: record.condition,
-      isDurable: true)
+      isDurable: true, isPlain: restored.isPlain)
+    restored.expectsOwnTag = restored.isPlain
     state = Mutex(restored)
   }
 

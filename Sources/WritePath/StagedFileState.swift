@@ -28,6 +28,8 @@ extension StagedFile {
     var nextStreamedPart = 0
     /// Versions that the object may have got without anybody hearing of it.
     var expected: [ETag] = []
+    /// A file of an earlier mount that is all here and small: an upload of it made what an upload of it would make now.
+    var expectsOwnTag = false
     /// How many of them the journal has heard of.
     var notedExpected = 0
     /// What the journal's record says; nil without one.
@@ -49,6 +51,9 @@ extension StagedFile {
     var target: UploadTarget
     var condition: WriteCondition
     var isDurable: Bool
+    /// Whether all bytes are there, and no more than one PUT takes: the next mount finds out by itself then which version
+    /// an upload of it makes.
+    var isPlain: Bool
     /// False when the disk may have another one, since writing it has failed half-way.
     var isCertain = true
   }
@@ -99,6 +104,7 @@ extension StagedFile.State {
     nextStreamedPart = 0
     expected = []
     notedExpected = 0
+    expectsOwnTag = false
     supersedes = []
     // With changes since, what was dirty stays so: which of it the new version has is not known in ranges, and sending
     // it again is right.
@@ -121,6 +127,9 @@ extension StagedFile.State {
     guard copiesParts, base != nil, baseLimit > 0 else { return UploadPlan(size: size) }
     return UploadPlan(size: size, dirty: dirty, baseLimit: baseLimit)
   }
+
+  /// Whether all bytes are here, and no more than one PUT takes.
+  var isPlain: Bool { size <= PartLayout.firstPartSize && present.contains(0..<size) }
 
   /// How many bytes of a range take no space yet.
   func unallocated(in range: Range<UInt64>) -> UInt64 {

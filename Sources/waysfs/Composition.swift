@@ -118,7 +118,8 @@ private final class Mount: MountEngine {
       let forWriting = settings.memoryLimit / 4
       let pool = try BlockPool(budget: Int(clamping: settings.memoryLimit - forWriting))
       var reading = ReadPathConfiguration()
-      reading.maximumGets = settings.connections
+      // Some are left for names and attributes: a listing must not wait for bulk that others read.
+      reading.maximumGets = max(1, settings.connections - settings.connections / 8)
       reading.schedule = { transport.schedule(after: $0, $1) }
       filesystem = Filesystem(
         store: store, readPath: ReadPath(store: store, pool: pool, configuration: reading, log: log),

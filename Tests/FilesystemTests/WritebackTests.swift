@@ -1,10 +1,11 @@
 import Basics
 import ObjectStore
+import Synchronization
 import SystemPackage
 import Testing
-import WritePath
 
 @testable import Filesystem
+@testable import WritePath
 
 @Suite struct WritebackTests {
   private func bench(_ memory: InMemoryObjectStore? = nil, _ directory: TemporaryDirectory? = nil) throws -> Bench {
@@ -160,6 +161,26 @@ import WritePath
     let next = try bench(memory, directory)
     next.filesystem.takeUpUnsent()
     #expect(next.memory.keys.isEmpty)
+  }
+
+  /// Making and removing files is what a journal on ext4 spends its time with.
+  @Test func aSmallFileTakesTwoFilesOfTheJournal() throws {
+    let bench = try bench()
+    let names = Mutex<[String]>([])
+    let list: @Sendable () -> Void = {
+      let found = (try? FileSystem.names(in: bench.journal.directory.appending("files"))) ?? []
+      names.withLock { $0 = found }
+    }
+    bench.store.setRule { operation in
+      if operation.kind == .put, operation.key == ObjectKey("a") { list() }
+      return nil
+    }
+    try bench.save("a", "content".utf8)
+    bench.runUploads()
+    #expect(bench.text("a") == "content")
+    #expect(names.withLock { $0 } == ["1.data", "1.record"])
+    list()
+    #expect(names.withLock { $0 } == [])
   }
 
   @Test func aFileWhoseRemovalFailedIsNotRemovedByTheNextMount() throws {

@@ -4,55 +4,13 @@ import base64
 import hashlib
 import os
 import re
-import subprocess
-import time
-import urllib.request
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from support.servers import REGION, required
+from support.responder import BUCKET, Responder
 
-BUCKET = "bench"
 PART = 5 << 20
-
-
-class Responder:
-    """A running responder, and a client of it."""
-
-    def __init__(self, directory, *options):
-        self.variables = directory / "environment"
-        arguments = [required("WAYSFS_RESPONDER"), "--bucket", BUCKET, "--env-file", self.variables, *options]
-        self.process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
-        while not self.variables.exists():
-            assert self.process.poll() is None and time.monotonic() < deadline, "the responder did not start"
-            time.sleep(0.01)
-        self.environment = dict(re.findall(r"export (\w+)=(.*)", self.variables.read_text()))
-
-    def client(self, **options):
-        return boto3.client(
-            "s3",
-            endpoint_url=self.environment["WAYSFS_ENDPOINT"],
-            region_name=REGION,
-            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
-            config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}, **options),
-        )
-
-    def control(self, query=""):
-        request = urllib.request.Request(
-            f"{self.environment['WAYSFS_RESPONDER_CONTROL']}/__responder{query}", method="PUT" if query else "GET"
-        )
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as response:
-            return dict(line.split(" ", 1) for line in response.read().decode().splitlines())
-
-    def stop(self):
-        self.process.terminate()
-        assert self.process.wait(10) == 0
-        assert not self.variables.exists()
 
 
 @pytest.fixture(scope="module")

@@ -19,14 +19,14 @@ struct Fixture {
   static let etag = ETag("v1")
 
   init(
-    _ mode: ScriptedStore.Mode = .scripted, size: UInt64, blocks: Int = 64,
+    _ mode: ScriptedStore.Mode = .scripted, size: UInt64, blocks: Int = 64, cache: DiskCache? = nil,
     configure: (inout ReadPathConfiguration) -> Void = { _ in }
   ) throws {
     store = ScriptedStore(mode)
     pool = try BlockPool(budget: blocks << 20)
     var configuration = ReadPathConfiguration()
     configure(&configuration)
-    path = ReadPath(store: store, pool: pool, configuration: configuration, log: Logger(label: "test"))
+    path = ReadPath(store: store, pool: pool, cache: cache, configuration: configuration, log: Logger(label: "test"))
     self.size = size
     store.put("key", etag: "v1", size: size)
   }

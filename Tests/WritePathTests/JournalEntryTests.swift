@@ -239,7 +239,7 @@ import Testing
     // Before the live bytes change the record must not be able to come back.
     #expect(try done { try entry.freeze() } == ["sync directory files"])
     #expect(try done { try entry.freeze() } == [])
-    #expect(try done { entry.discard() } == ["remove 1.data", "remove 1.notes"])
+    #expect(try done { entry.discard() } == ["remove 1.data"])
   }
 
   @Test func spaceFollowsTheFiles() throws {
@@ -297,7 +297,7 @@ import Testing
     }
     for thread in threads { thread.join() }
     let text = try JournalDisk.read(journal.directory.appending("files/1.notes"))
-    #expect(text.split(separator: 10).count == 42)
+    #expect(text.split(separator: 10).count == 41)
     #expect(JournalNotes(decoding: text).recordedUpload == RecordedUpload(upload: upload, parts: parts))
   }
 
@@ -335,5 +335,53 @@ import Testing
     }
     let (_, found) = try bench.takeUp()
     #expect(found.pending.map(\.record.state) == [.closed] && found.pending.map { $0.entry.liveBytes } == [[1, 2]])
+  }
+
+  @Test func smallDataIsUsedAgainWhenNobodyHasItOpen() throws {
+    let journal = try JournalBench().open()
+    func inode(_ entry: JournalEntry) throws -> ino_t {
+      var info = stat()
+      guard fstat(entry.file.descriptor.rawValue, &info) == 0 else { throw Errno(rawValue: errno) }
+      return info.st_ino
+    }
+    /// - Returns: its inode, and what still has it open.
+    func live(durable: Bool) throws -> (ino_t, SharedDescriptor) {
+      let entry = try journal.makeEntry()
+      entry.note(.name(journalKey))
+      try entry.record([1, 2, 3], durable: durable)
+      defer { entry.discard() }
+      return (try inode(entry), entry.file)
+    }
+    var (first, reader): (ino_t, SharedDescriptor?) = try live(durable: false)
+    let second = try journal.makeEntry()
+    #expect(try inode(second) != first)
+    #expect(JournalDisk.label(second.path) == nil)
+    var byte: UInt8 = 0
+    #expect(pread(try #require(reader).descriptor.rawValue, &byte, 1, 1) == 1 && byte == 2, "it is read to the end")
+    reader = nil
+    let third = try journal.makeEntry()
+    #expect(try inode(third) == first)
+    #expect(third.liveBytes == [] && JournalDisk.label(third.path) == nil)
+    third.discard()
+    (first, reader) = try live(durable: true)
+    reader = nil
+    #expect(try inode(try journal.makeEntry()) != first, "it may come back with a power failure")
+  }
+
+  @Test func whatADeadDaemonDidNotMakeEmptyIsNotUsedAgain() throws {
+    let bench = try JournalBench()
+    try bench.leave { journal in
+      for (name, bytes) in [("d1", []), ("d2", [1]), ("r3", [2]), ("x", [3])] as [(String, [UInt8])] {
+        try journal.directory.appending("spare").appending(name).overwrite(bytes)
+      }
+    }
+    let journal = try bench.open()
+    #expect(journal.names("spare") == ["d1", "r3"])
+    let entry = try journal.makeEntry()
+    #expect(entry.liveBytes == [] && journal.names("spare") == ["r3"])
+    try entry.record([1])
+    #expect(journal.names("spare") == [])
+    entry.discard()
+    #expect(journal.names("spare") == ["d5", "r4"])
   }
 }

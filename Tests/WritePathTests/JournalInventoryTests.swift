@@ -88,7 +88,7 @@ import Testing
       return result
     }
     let before = try tree()
-    #expect(before.count == 11)
+    #expect(before.count == 10)
     _ = try read(bench)
     _ = try JournalInventory.export(try item(bench, "2-3"), to: bench.root.path.appending("out"))
     let after = try tree()

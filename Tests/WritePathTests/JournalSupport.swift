@@ -127,6 +127,7 @@ final class StepRecorder: Sendable {
     case .rename(_, let path): "rename to \(path.name)"
     case .remove(let path): "remove \(path.name)"
     case .syncDirectory(let path): "sync directory \(path.name)"
+    case .label(let path): "label \(path.name)"
     }
   }
 }

@@ -82,6 +82,29 @@ import Testing
     #expect(try journal.makeEntry().path.name == "5.data")
   }
 
+  /// The name stands on the data, or in the notes where the filesystem has no attributes.
+  @Test(arguments: [true, false]) func theLastNameIsKept(hasAttributes: Bool) throws {
+    let bench = try JournalBench()
+    let disk = JournalDisk(onStep: { step throws(Errno) in
+      if case .label = step, !hasAttributes { throw .notSupported }
+    })
+    do {
+      let journal = try bench.open(disk: disk)
+      let entry = try journal.makeEntry()
+      for name in ["first", "a b/é"] { entry.note(.name(ObjectKey(name))) }
+      try entry.record([1], key: ObjectKey("recorded"))
+      try entry.startAfresh()
+      try entry.put([2], at: 0)
+      entry.forget()
+      #expect(journal.names("files") == (hasAttributes ? ["1-2.data"] : ["1-2.data", "1.notes"]))
+      #expect(try JournalInventory.read(root: bench.root.path).map(\.key) == [ObjectKey("a b/é")])
+    }
+    let (journal, found) = try bench.takeUp()
+    #expect(found.recoveredCount == 1 && journal.names("recovered") == ["1-2.data", "1.notes"])
+    #expect(try JournalInventory.read(root: bench.root.path).map(\.key) == [ObjectKey("a b/é")])
+    #expect(journal.names("files").isEmpty)
+  }
+
   @Test func abandonedUploadsStayUntilTheyAreDone() throws {
     let bench = try JournalBench()
     let other = MultipartUpload(key: ObjectKey("other"), id: "2")

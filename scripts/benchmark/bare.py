@@ -91,6 +91,19 @@ def large(space, _):
     return {"read": sample, "again": local(space)}
 
 
+def line(bandwidth):
+    """A measurement of the large object over a line, and of what the line takes for half of it at so many bytes a
+    second."""
+
+    def measure(space, _):
+        size = space.sizes.size
+        return {
+            "read-net": download(space, {"large": size}, CONNECTIONS), "window": Sample(wall=size / 2 / bandwidth)
+        }
+
+    return measure
+
+
 def four(space, _):
     keys = {f"stream-{number}": space.sizes.size // 4 for number in range(4)}
     return {"read-4": download(space, keys, 4 * CONNECTIONS)}
@@ -109,9 +122,9 @@ def listing(row, folder):
 
 
 def cold_local(space, _):
-    """The local file from the disk."""
+    """The local file from the disk, and then from the page cache."""
     forget(space.local)
-    return {"warm": local(space)}
+    return {"warm": local(space), "warm-again": local(space)}
 
 
 def local(space):

@@ -1,7 +1,9 @@
 #pragma once
 
-// System calls of Linux that Swift cannot import by itself: prctl(2) is variadic, the others are GNU extensions.
-// Every function returns 0, or the errno of what failed.
+#include <stddef.h>
+
+// System calls of Linux that Swift cannot import by itself: prctl(2) is variadic, the others are extensions.
+// Every function returns 0, or the errno of what failed, unless it says otherwise.
 
 /// Nobody but root may read this process's memory, environment or core (PR_SET_DUMPABLE, prctl(2)).
 int clinux_forbid_dumps(void);
@@ -22,3 +24,17 @@ int clinux_copy_range(int from, int to, long long offset, long long length);
 /// The next run of data at or after `offset` in a sparse file (SEEK_DATA and SEEK_HOLE, lseek(2)); ENXIO when only a
 /// hole follows. Moves the file's own position.
 int clinux_next_data(int file, long long offset, long long *start, long long *end);
+
+/// Gives an open file an extended attribute, in place of one of that name (fsetxattr(2)).
+int clinux_set_attribute(int file, const char *name, const void *value, size_t size);
+
+/// Reads an extended attribute of a file, no link, into `size` bytes (lgetxattr(2)); its length, or -1 when there is
+/// none or it is longer.
+long clinux_get_attribute(const char *path, const char *name, void *value, size_t size);
+
+/// Takes an extended attribute from an open file, if it has it (fremovexattr(2)).
+int clinux_remove_attribute(int file, const char *name);
+
+/// Opens a file past the page cache (O_DIRECT, open(2)); -1 with the errno in `error` where that cannot be. Not
+/// inherited across exec.
+int clinux_open_direct(const char *path, int *error);

@@ -70,9 +70,18 @@ def kill_all(binary, below):
     return victims
 
 
+def _status_kib(pid, name):
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    raise AssertionError(f"process {pid} has no {name}")
+
+
 def resident_kib(pid):
     """Resident memory of a process in KiB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1])
-    raise AssertionError(f"process {pid} has no VmRSS")
+    return _status_kib(pid, "VmRSS")
+
+
+def peak_resident_kib(pid):
+    """The most resident memory that a process ever had, in KiB."""
+    return _status_kib(pid, "VmHWM")

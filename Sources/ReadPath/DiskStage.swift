@@ -1,0 +1,103 @@
+import Basics
+import BlockCache
+import ObjectStore
+import Synchronization
+
+/// The disk between the memory and the network: its threads read what is kept there into the blocks of the pool, and put
+/// in what came from the network.
+///
+/// Thread-safe. It takes no lock but those of its schedulers, which are leaves.
+final class DiskStage: Sendable {
+  let cache: DiskCache
+  /// Bounds the reads, and lets those that somebody waits for go first.
+  let scheduler: GetScheduler
+  private let pool: BlockPool
+  private let readers: WorkerPool
+  private let writers: WorkerPool
+  /// Blocks that may still be taken to be put in.
+  private let room: Atomic<Int>
+  private let isClosed = Atomic(false)
+
+  /// Enough to keep a disk busy that likes several requests at a time.
+  private static let parallelReads = 6
+  private static let parallelWrites = 2
+
+  init(cache: DiskCache, pool: BlockPool) {
+    self.cache = cache
+    self.pool = pool
+    scheduler = GetScheduler(limit: Self.parallelReads)
+    readers = WorkerPool(name: "waysfs-cache", limit: Self.parallelReads)
+    writers = WorkerPool(name: "waysfs-store", limit: Self.parallelWrites)
+    // They are pinned while they wait, and memory is for readers first.
+    room = Atomic(max(1, pool.capacity / 8))
+  }
+
+  /// Waits for what is under way, and ends the threads.
+  func shutDown() {
+    isClosed.store(true, ordering: .sequentiallyConsistent)
+    readers.shutdown()
+    writers.shutdown()
+  }
+
+  /// Runs work that blocks for the disk.
+  func read(_ work: @escaping @Sendable () -> Void) { readers.submit(work) }
+
+  /// Something to be put in: granules of one block, in memory that is pinned for it.
+  struct Kept: Sendable {
+    let identity: CacheIdentity
+    let granules: Range<UInt64>
+    let block: BlockHandle
+  }
+
+  /// Puts granules in, behind the reader's back, and lets go of their block. When the disk does not keep up with the
+  /// network they are left out.
+  func keep(_ kept: Kept) {
+    guard !isClosed.load(ordering: .sequentiallyConsistent), takeRoom() else {
+      cache.noteSkipped(bytes: length(kept))
+      return release(kept)
+    }
+    writers.submit { [self] in
+      let start = Int(kept.granules.lowerBound % Granules.perBlock * Granules.size)
+      let memory = pool.memory(of: kept.block)
+      let bytes = UnsafeRawBufferPointer(rebasing: memory[start..<start + Int(length(kept))])
+      cache.write(kept.granules, of: kept.identity, bytes)
+      room.add(1, ordering: .relaxed)
+      release(kept)
+    }
+  }
+
+  /// Puts a whole object in from a file; see `DiskCache.write(whole:read:isUnchanged:)`.
+  func keep(_ source: any WholeObjectSource, as identity: CacheIdentity) {
+    guard !isClosed.load(ordering: .sequentiallyConsistent), takeRoom() else {
+      return cache.noteSkipped(bytes: identity.size)
+    }
+    writers.submit { [self] in
+      cache.write(whole: identity, read: { source.read(into: $0, at: $1) }, isUnchanged: { source.isUnchanged() })
+      room.add(1, ordering: .relaxed)
+    }
+  }
+
+  private func length(_ kept: Kept) -> UInt64 {
+    min(kept.granules.upperBound * Granules.size, kept.identity.size) - kept.granules.lowerBound * Granules.size
+  }
+
+  private func takeRoom() -> Bool {
+    if room.subtract(1, ordering: .relaxed).oldValue > 0 { return true }
+    room.add(1, ordering: .relaxed)
+    return false
+  }
+
+  private func release(_ kept: Kept) {
+    var effects = PoolEffects()
+    pool.unpin(CollectionOfOne(kept.block), .none, &effects)
+    effects.perform()
+  }
+}
+
+/// Where all bytes of an object are on this machine, for a while. Thread-safe; its methods may block for local I/O.
+public protocol WholeObjectSource: Sendable {
+  /// Fills a buffer with the bytes from an offset on; false when that fails.
+  func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Bool
+  /// Whether everything that was read before this call was the object.
+  func isUnchanged() -> Bool
+}
