@@ -46,12 +46,24 @@ public protocol CredentialsProvider: Sendable {
   /// The credentials to sign with now.
   func credentials() throws(ObjectStoreError) -> S3Credentials
 
+  /// Takes note that the server has accepted a request with these. Called for each; it must not block.
+  func noteAccepted(_ credentials: S3Credentials)
+
+  /// Whether the server has accepted a request with these, made by any client that asks here.
+  func wereAccepted(_ credentials: S3Credentials) -> Bool
+
   /// Looks for others, because the server has refused these, and reports when that is over, on any thread. It must not
   /// block: it is called on the event thread.
   func renew(_ refused: S3Credentials, _ completion: @escaping @Sendable (CredentialRenewal) -> Void)
 }
 
 extension CredentialsProvider {
+  /// Forgets it: it only matters to who can get others.
+  public func noteAccepted(_ credentials: S3Credentials) {}
+
+  /// Nobody knows.
+  public func wereAccepted(_ credentials: S3Credentials) -> Bool { false }
+
   /// There are no others.
   public func renew(_ refused: S3Credentials, _ completion: @escaping @Sendable (CredentialRenewal) -> Void) {
     completion(.impossible)

@@ -88,7 +88,7 @@ final class Exchange<Value: Sendable>: Sendable {
     let failure: AttemptFailure
     switch outcome {
     case .success(.value(let value)):
-      core.prove(credentials)
+      core.credentials.noteAccepted(credentials)
       let lastCost = state.withLock { $0.lastCost }
       core.budget.withLock { $0.succeeded(lastCost: lastCost) }
       return finish(.success(value))
@@ -138,9 +138,10 @@ final class Exchange<Value: Sendable>: Sendable {
   private func renewCredentials(
     _ failure: AttemptFailure, _ kind: Refusal.OfCredentials, _ credentials: S3Credentials
   ) {
-    let wasProven = core.isProven(credentials)
+    let wasProven = core.credentials.wereAccepted(credentials)
+    let isReplaced = (try? core.credentials.credentials()) != credentials
     // Somebody who never got in, and is told that this is not allowed, is refused for what was asked.
-    guard kind == .certain || wasProven else { return finish(.failure(failure.error)) }
+    guard kind == .certain || wasProven || isReplaced else { return finish(.failure(failure.error)) }
     let renewals = state.withLock { state in
       state.isWaiting = true
       return state.renewals

@@ -9,6 +9,7 @@ import Synchronization
 public final class RenewingCredentials: CredentialsProvider {
   private struct State {
     var current: S3Credentials
+    var accepted: S3Credentials?
     /// Who waits for the fetch that is under way; nil when none is.
     var waiting: [@Sendable (CredentialRenewal) -> Void]?
     /// What the last fetch came to, and until when on the monotonic clock (nanoseconds) that is believed.
@@ -39,6 +40,14 @@ public final class RenewingCredentials: CredentialsProvider {
 
   /// Those that were fetched last.
   public func credentials() throws(ObjectStoreError) -> S3Credentials { state.withLock { $0.current } }
+
+  /// See `CredentialsProvider.noteAccepted`.
+  public func noteAccepted(_ credentials: S3Credentials) {
+    state.withLock { if $0.accepted != credentials { $0.accepted = credentials } }
+  }
+
+  /// See `CredentialsProvider.wereAccepted`.
+  public func wereAccepted(_ credentials: S3Credentials) -> Bool { state.withLock { $0.accepted == credentials } }
 
   /// See `CredentialsProvider.renew`.
   public func renew(_ refused: S3Credentials, _ completion: @escaping @Sendable (CredentialRenewal) -> Void) {

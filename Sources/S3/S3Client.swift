@@ -6,7 +6,7 @@ import Synchronization
 
 /// What all operations of a client share.
 ///
-/// The locks are never held together, and nothing is called while one is held.
+/// The two locks are never held together, and nothing is called while one is held.
 final class ClientCore: Sendable {
   let builder: RequestBuilder
   let credentials: any CredentialsProvider
@@ -22,8 +22,6 @@ final class ClientCore: Sendable {
   /// Seconds the server's clock is ahead of ours, once it has complained.
   private let clockOffset = Mutex<Int64>(0)
   private let opaqueTags = Atomic<Bool>(false)
-  /// The credentials of the last request that the server has taken.
-  private let proven = Mutex<S3Credentials?>(nil)
 
   init(
     _ configuration: S3Configuration, _ credentials: any CredentialsProvider, _ http: any HTTPClient,
@@ -53,12 +51,6 @@ final class ClientCore: Sendable {
     let offset = serverTime.seconds - time.wall.seconds
     clockOffset.withLock { $0 = offset }
   }
-
-  /// Whether the server has taken requests with these credentials.
-  func isProven(_ credentials: S3Credentials) -> Bool { proven.withLock { $0 == credentials } }
-
-  /// Takes note that it has.
-  func prove(_ credentials: S3Credentials) { proven.withLock { if $0 != credentials { $0 = credentials } } }
 
   /// Deadlines for requests during which the server moves data and may say nothing for long.
   var serverWorkDeadlines: HTTPDeadlines {

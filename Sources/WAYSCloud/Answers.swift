@@ -7,6 +7,12 @@ let answerLimit = 10 * 1024 * 1024
 
 /// Turns an answer which is not a success into an error, whose message does not have the secret.
 func refusal(_ response: HTTPResponse, hiding secret: String) -> ControlPlaneError {
+  var error = explained(response, hiding: secret)
+  error.mayBeApplied = response.head.status >= 500 || response.head.status == 408
+  return error
+}
+
+private func explained(_ response: HTTPResponse, hiding secret: String) -> ControlPlaneError {
   let status = response.head.status
   let said = serverMessage(response.body, hiding: secret)
   switch status {
@@ -30,6 +36,12 @@ func refusal(_ response: HTTPResponse, hiding secret: String) -> ControlPlaneErr
 
 /// Turns a failed transfer into an error.
 func transferFailure(_ error: HTTPError) -> ControlPlaneError {
+  var failure = explained(error)
+  failure.mayBeApplied = !error.neverSent && error.code != .invalidRequest
+  return failure
+}
+
+private func explained(_ error: HTTPError) -> ControlPlaneError {
   switch error.code {
   case .connectTimedOut, .stalled, .timedOut:
     ControlPlaneError(.timedOut, "The control plane took too long: \(error.message)")
@@ -53,7 +65,7 @@ func decode<Value: Decodable>(_ type: Value.Type, from response: HTTPResponse) t
   } catch {
     throw ControlPlaneError(
       .malformedResponse, "The answer of the control plane cannot be understood: \(problem(error)).",
-      status: response.head.status)
+      status: response.head.status, mayBeApplied: true)
   }
 }
 

@@ -36,12 +36,15 @@ public struct ControlPlaneError: Error, Hashable, Sendable, CustomStringConverti
   public var message: String
   /// The status of the answer, where there was one.
   public var status: Int?
+  /// Whether a change may have been made all the same: its answer got lost, cannot be read, or is that of a failure.
+  public var mayBeApplied = false
 
   /// Makes an error.
-  public init(_ code: Code, _ message: String, status: Int? = nil) {
+  public init(_ code: Code, _ message: String, status: Int? = nil, mayBeApplied: Bool = false) {
     self.code = code
     self.message = message
     self.status = status
+    self.mayBeApplied = mayBeApplied
   }
 
   /// The message, with the status where there was one.

@@ -94,6 +94,15 @@ import Testing
     #expect(source.count == 1)
   }
 
+  @Test func whatWorkedForOneClientHasWorkedForAll() throws {
+    let source = Source(Self.new)
+    let provider = source.provider()
+    _ = try bucket(ScriptedHTTP(.ok(objectHeaders(length: 1))), provider).head("key")
+    let other = try bucket(accepting("NEW", ScriptedHTTP.Answer(status: 403)), provider)
+    #expect(try other.head("key").size == 1)
+    #expect(source.count == 1)
+  }
+
   @Test func whatIsForbiddenStaysForbidden() throws {
     let clock = ManualClock()
     let source = Source(Self.old)

@@ -36,7 +36,9 @@ struct DocumentationTests {
 
   @Test func theManualKnowsNoOtherOption() throws {
     let known = Set(
-      OptionSpelling.all.map(\.name) + ["lazy", "json", "upload", "export", "discard", "yes", "version", "help"])
+      OptionSpelling.all.map(\.name) + [
+        "lazy", "json", "upload", "export", "discard", "yes", "version", "help", "tier", "write",
+      ])
     for line in try manual().split(separator: "\n") where line.hasPrefix(".It Fl Fl ") {
       let name = line.dropFirst(10).prefix { $0 != " " }
       #expect(known.contains(String(name)), "\(name)")

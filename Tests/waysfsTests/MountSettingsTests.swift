@@ -74,6 +74,20 @@ struct MountSettingsTests {
     #expect(given.fileMode == 0o640 && given.directoryMode == 0o750)
   }
 
+  @Test func readsAreKeptWhereTheUserSays() throws {
+    #expect(try !Self.settings().keepsReads)
+    let given = try Self.settings(["--cache-dir", "/srv/cache"])
+    #expect(given.keepsReads)
+    #expect(given.cacheLimit == nil)
+    let limited = try Self.settings(["--cache-dir", "/srv/cache", "--cache-limit", "20G"])
+    #expect(limited.keepsReads)
+    #expect(limited.cacheLimit == 20 << 30)
+    #expect(try !Self.settings(["--cache-dir", "/srv/cache", "--cache-limit", "0"]).keepsReads)
+    #expect(try !Self.settings(["--cache-limit", "0"]).keepsReads)
+    #expect(throws: UsageError.self) { try Self.settings(["--cache-limit", "20G"]) }
+    #expect(throws: UsageError.self) { try Self.settings(["--cache-dir", "/srv/cache", "--cache-limit", "1M"]) }
+  }
+
   @Test func writeModeAndJournalLimit() throws {
     #expect(try Self.settings().writeMode == .close)
     #expect(try Self.settings().journalLimit == nil)

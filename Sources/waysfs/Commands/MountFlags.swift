@@ -11,6 +11,7 @@ struct MountFlags: ParsableArguments {
   @Option(.cacheDirectory) var cacheDirectory: String?
   @Option(.writeMode) var writeMode: String?
   @Option(.journalLimit) var journalLimit: String?
+  @Option(.cacheLimit) var cacheLimit: String?
   @Option(.uid) var uid: String?
   @Option(.gid) var gid: String?
   @Option(.umask) var umask: String?
@@ -58,7 +59,8 @@ struct MountFlags: ParsableArguments {
       (.endpoint, endpoint), (.region, region), (.pathStyle, pathStyle ? "path" : nil),
       (.virtualHost, virtualHost ? "virtual" : nil), (.readOnly, readOnly ? "yes" : nil),
       (.foreground, foreground ? "yes" : nil), (.cacheDirectory, cacheDirectory),
-      (.writeMode, writeMode), (.journalLimit, journalLimit), (.uid, uid), (.gid, gid), (.umask, umask),
+      (.writeMode, writeMode), (.journalLimit, journalLimit), (.cacheLimit, cacheLimit),
+      (.uid, uid), (.gid, gid), (.umask, umask),
       (.fileMode, fileMode), (.directoryMode, directoryMode),
       (.allowOther, allowOther ? "yes" : nil), (.allowNonEmpty, allowNonEmpty ? "yes" : nil),
       (.metadataLifetime, metadataLifetime), (.attributes, attributes),

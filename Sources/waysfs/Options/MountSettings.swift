@@ -32,6 +32,10 @@ struct MountSettings: Hashable, Sendable {
   var writeMode: WriteMode
   /// Bytes that files being written may take in the cache directory; nil is what leaves 5% of its disk free.
   var journalLimit: UInt64?
+  /// Whether what is read is kept in the cache directory.
+  var keepsReads: Bool
+  /// Bytes that it may take; nil is a tenth of the disk.
+  var cacheLimit: UInt64?
   var uid: UInt32
   var gid: UInt32
   /// Permission bits of files and directories that have none of their own.
@@ -95,6 +99,11 @@ extension MountSettings {
     cacheDirectory = try options.read(.cacheDirectory, default: Self.defaultCacheDirectory(context), path)
     writeMode = try options.read(.writeMode, default: "close", Self.writeMode)
     journalLimit = try options.readIfSet(.journalLimit, Self.journalSize)
+    cacheLimit = try options.readIfSet(.cacheLimit, Self.cacheSize)
+    keepsReads = options.isSet(.cacheDirectory) && cacheLimit != 0
+    if let cacheLimit, cacheLimit > 0, !keepsReads {
+      throw UsageError("--cache-limit is about what is kept in the directory that --cache-dir names, and none is given")
+    }
     uid = try options.readIfSet(.uid, OptionValue.identifier) ?? context.uid
     gid = try options.readIfSet(.gid, OptionValue.identifier) ?? context.gid
     let umask = try options.read(.umask, default: "022", OptionValue.permissions)
@@ -185,6 +194,12 @@ extension MountSettings {
     return size
   }
 
+  private static func cacheSize(_ text: String) throws(UsageError) -> UInt64 {
+    let size = try OptionValue.size(text)
+    guard size == 0 || size >= 16 << 20 else { throw UsageError("'\(text)' is too small: at least 16MiB are needed") }
+    return size
+  }
+
   /// Half of what the control group leaves: the other half is for the rest of the process, which takes up to 64 MiB, and
   /// for the page cache of its files. No limit is below what an explicit one must be.
   private static func defaultMemoryLimit(allowed: UInt64?) -> UInt64 {
@@ -235,6 +250,8 @@ private struct LayeredOptions {
     }
     return nil
   }
+
+  func isSet(_ option: MountOption) -> Bool { layers.contains { $0.values[option] != nil } }
 
   func read<Value>(
     _ option: MountOption, default text: String, _ parse: (String) throws(UsageError) -> Value

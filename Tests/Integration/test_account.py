@@ -1,0 +1,292 @@
+"""An account with nothing but its API key: where key pairs come from, and what happens when they change."""
+
+import hashlib
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from support.commands import eventually
+from support.processes import is_mounted
+from support.proxy import Answer, RawServer
+from support.servers import REGION
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def account_mount(sandbox, waysfs, tmp_path):
+    """Mounts buckets of the sandbox: `account_mount("first-bucket")` returns the directory. Files are in `tmp_path`."""
+    mounted = []
+
+    def make(bucket, *options, environment=None):
+        point = tmp_path / f"mount-{bucket}"
+        point.mkdir()
+        files = ["--cache-dir", str(tmp_path / "cache"), "--log-file", str(tmp_path / "log"), "--log-level", "trace"]
+        waysfs.run("mount", bucket, point, *files, *options, environment=environment or sandbox.environment)
+        mounted.append(point)
+        return point
+
+    yield make
+    for point in mounted:
+        if is_mounted(point):
+            waysfs.run("umount", point)
+
+
+def pattern(size, seed):
+    """Bytes that are nowhere the same."""
+    block = hashlib.shake_128(seed.encode()).digest(MIB)
+    return b"".join((number.to_bytes(8, "big") + block[8:]) for number in range(size // MIB))
+
+
+@pytest.mark.time_limit(180)
+@pytest.mark.parametrize("mode", ["close", "writeback"])
+def test_rotation_in_the_middle_of_an_upload(sandbox, account_mount, mode):
+    first = account_mount("first-bucket", "--write-mode", mode)
+    second = account_mount("second-bucket", "--write-mode", mode)
+    content = pattern(256 * MIB, mode)
+    with open(first / "large", "wb", buffering=0) as file:
+        for start in range(0, len(content), 4 * MIB):
+            file.write(content[start : start + 4 * MIB])
+            if start in (64 * MIB, 192 * MIB):
+                sandbox.rotate()
+    # In write-back mode the upload may just have begun.
+    sandbox.rotate()
+    (second / "small").write_bytes(b"in the other bucket")
+    for directory in (first, second):
+        descriptor = os.open(directory, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    stored = sandbox.s3.get_object(Bucket="first-bucket", Key="large")["Body"].read()
+    assert hashlib.sha256(stored).digest() == hashlib.sha256(content).digest()
+    assert (second / "small").read_bytes() == b"in the other bucket"
+    assert sandbox.s3.get_object(Bucket="second-bucket", Key="small")["Body"].read() == b"in the other bucket"
+
+
+@pytest.mark.time_limit(120)
+def test_rotation_in_the_middle_of_a_walk(sandbox, account_mount):
+    expected = {f"d{number % 20}/e{number % 3}/f{number}" for number in range(200)}
+    for name in expected:
+        sandbox.s3.put_object(Bucket="first-bucket", Key=name, Body=name.encode())
+    root = account_mount("first-bucket", "--metadata-ttl", "0")
+
+    def fail(error):
+        raise error
+
+    for rotations in range(2):
+        found = set()
+        for number, (directory, _, names) in enumerate(os.walk(root, onerror=fail)):
+            if number == 10:
+                sandbox.rotate()
+            for name in names:
+                path = os.path.join(directory, name)
+                relative = os.path.relpath(path, root)
+                with open(path, "rb") as file:
+                    assert file.read() == relative.encode()
+                found.add(relative)
+        assert found == expected
+
+
+@pytest.mark.time_limit(120)
+def test_many_readers_and_writers_while_pairs_change(sandbox, account_mount):
+    root = account_mount("first-bucket", "--metadata-ttl", "0")
+    errors = []
+    stop = threading.Event()
+
+    def work(worker):
+        try:
+            number = 0
+            while not stop.is_set():
+                path = root / f"w{worker}-{number % 5}"
+                path.write_bytes(f"{worker} {number}".encode() * 1000)
+                assert path.read_bytes() == f"{worker} {number}".encode() * 1000
+                os.listdir(root)
+                number += 1
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(5):
+            sandbox.rotate()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert errors == []
+
+
+@pytest.mark.time_limit(120)
+def test_the_control_plane_goes_away(sandbox, account_mount, proxy):
+    """What is mounted goes on working; and when the pair changes meanwhile, as soon as it is back."""
+    control = proxy()
+    control.target = urlsplit(sandbox.api_url)
+    root = account_mount("first-bucket", environment={**sandbox.environment, "WAYSCLOUD_API_URL": control.endpoint})
+    asked = len(control.requests)
+    control.stop()
+    for number in range(50):
+        (root / f"f{number}").write_bytes(b"x" * number)
+    assert sorted(os.listdir(root)) == sorted(f"f{number}" for number in range(50))
+    assert (root / "f7").read_bytes() == b"x" * 7
+    assert len(control.requests) == asked
+    sandbox.rotate()
+    with pytest.raises(OSError):
+        (root / "lost?").write_bytes(b"kept")
+    control.start()
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            (root / "after").write_bytes(b"again")
+            break
+        except OSError:
+            assert time.monotonic() < deadline
+    descriptor = os.open(root, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+    assert sandbox.s3.get_object(Bucket="first-bucket", Key="after")["Body"].read() == b"again"
+    assert sandbox.s3.get_object(Bucket="first-bucket", Key="lost?")["Body"].read() == b"kept"
+
+
+def test_what_is_forbidden_does_not_flood_the_control_plane(sandbox, account_mount, proxy):
+    control, storage = proxy(), proxy()
+    control.target, storage.target = urlsplit(sandbox.api_url), urlsplit(sandbox.endpoint)
+    storage.script = lambda request, forward: (
+        Answer(403, body=b"<Error><Code>AccessDenied</Code></Error>") if request.key.startswith("no") else forward()
+    )
+    environment = {**sandbox.environment, "WAYSCLOUD_API_URL": control.endpoint}
+    root = account_mount("first-bucket", "--endpoint", storage.endpoint, "--region", REGION, environment=environment)
+    asked = len(control.requests)
+    for number in range(200):
+        with pytest.raises(PermissionError):
+            os.stat(root / f"no{number}")
+    assert len(control.requests) - asked <= 10
+
+
+# MARK: Where secrets come from
+
+
+def test_an_api_key_from_files(sandbox, waysfs, account_mount, tmp_path):
+    key = tmp_path / "api-key"
+    key.write_text(sandbox.api_key + "\n")
+    key.chmod(0o600)
+    environment = {**sandbox.environment, "WAYSCLOUD_API_KEY": ""}
+    root = account_mount("first-bucket", "--api-key-file", str(key), environment=environment)
+    (root / "file").write_bytes(b"x")
+    waysfs.run("umount", root)
+    root.rmdir()
+
+    # systemd hands files over that it protects by their directory.
+    handed = tmp_path / "credentials"
+    handed.mkdir(mode=0o700)
+    (handed / "wayscloud-api-key").write_text(sandbox.api_key)
+    (handed / "wayscloud-api-key").chmod(0o444)
+    root = account_mount("first-bucket", environment={**environment, "CREDENTIALS_DIRECTORY": str(handed)})
+    assert (root / "file").read_bytes() == b"x"
+    waysfs.run("umount", root)
+    root.rmdir()
+
+    config = tmp_path / "home" / ".config" / "waysfs"
+    config.mkdir(parents=True)
+    (config / "config").write_text(f"[default]\nuid = 7\n[work]\napi-key-file = {key}\n")
+    environment["HOME"] = str(tmp_path / "home")
+    sandbox.s3.put_object(Bucket="first-bucket", Key="of-nobody", Body=b"")
+    root = account_mount("first-bucket", "--profile", "work", environment=environment)
+    assert os.stat(root / "of-nobody").st_uid == 7
+
+
+@pytest.mark.parametrize("option", ["--api-key-file", "--credentials-file"])
+def test_a_secret_that_others_may_read_is_refused(option, sandbox, waysfs, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text(f"[default]\naws_access_key_id = A\naws_secret_access_key = {sandbox.api_key}\n")
+    secret.chmod(0o644)
+    point = tmp_path / "mount"
+    point.mkdir()
+    environment = {**sandbox.environment, "WAYSCLOUD_API_KEY": ""}
+    result = waysfs.run("mount", "first-bucket", point, option, secret, environment=environment, check=False)
+    assert result.returncode == 1 and not is_mounted(point)
+    assert "everybody may read" in result.stderr and f"chmod 600 {secret}" in result.stderr
+    assert sandbox.api_key not in result.stderr
+
+
+def everything_below(directory):
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with open(os.path.join(folder, name), "rb") as file:
+                yield os.path.join(folder, name), file.read()
+
+
+@pytest.mark.time_limit(120)
+def test_secrets_show_nowhere(sandbox, waysfs, account_mount, tmp_path):
+    """Not in arguments, logs at the most talkative level, messages, or what is kept on disk."""
+    shown = []
+    root = account_mount("first-bucket", "--write-mode", "writeback")
+    (root / "file").write_bytes(b"x" * MIB)
+    with open(root / "open", "wb") as file:
+        file.write(b"y" * MIB)
+        file.flush()
+        sandbox.rotate()
+        os.fsync(file.fileno())
+        shown += [(path, content) for path, content in everything_below(tmp_path / "cache")]
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{entry}/cmdline", "rb") as arguments, open(f"/proc/{entry}/status", "rb") as status:
+                    shown.append((f"/proc/{entry}", arguments.read() + status.read()))
+            except OSError:
+                continue
+        shown.append(("/proc/self/mountinfo", open("/proc/self/mountinfo", "rb").read()))
+    assert len(shown) > 3
+    commands = [
+        ("flush", root), ("recover", "--cache-dir", tmp_path / "cache"), ("config",), ("config", "--json"),
+        ("mount", "no-such-bucket", tmp_path), ("mount", "first-bucket", tmp_path / "missing"),
+        ("config", "--umask", "x"),
+    ]  # fmt: skip
+    environments = [
+        sandbox.environment,
+        {**sandbox.environment, "WAYSCLOUD_API_KEY": sandbox.api_key + "!"},
+        {**sandbox.environment, "WAYSCLOUD_API_KEY": sandbox.api_key + " two"},
+        {**sandbox.environment, "AWS_ACCESS_KEY_ID": "wrong", "AWS_SECRET_ACCESS_KEY": sandbox.pairs[-1][1]},
+        {**sandbox.environment, "AWS_SECRET_ACCESS_KEY": sandbox.pairs[-1][1]},
+    ]
+    for environment in environments:
+        for command in commands:
+            result = waysfs.run(*command, environment=environment, check=False)
+            shown.append((str(command), (result.stdout + result.stderr).encode()))
+    waysfs.run("umount", root)
+    shown.append(("log", (tmp_path / "log").read_bytes()))
+    assert b"waysfs" in shown[-1][1] or b"mounted" in shown[-1][1]
+    for place, content in shown:
+        for secret in sandbox.secrets():
+            assert secret.encode() not in content, place
+
+
+def test_nobody_may_look_into_the_process(sandbox, waysfs, tmp_path):
+    """The files in /proc of a process that may not be dumped are root's, whoever runs it."""
+    assert os.geteuid() == 0, "this test needs root, to run the command as another user"
+    silent = RawServer(b"")
+    binary = os.open(waysfs.binary, os.O_RDONLY)
+    try:
+        # Through the descriptor: the user may not be let into the directories above the program.
+        process = subprocess.Popen(
+            ["waysfs", "buckets", "list", "--api-url", silent.endpoint],
+            executable=f"/proc/self/fd/{binary}",
+            pass_fds=[binary],
+            env={"WAYSCLOUD_API_KEY": sandbox.api_key},
+            user=65534,
+            group=65534,
+            extra_groups=[],
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            eventually(lambda: os.stat(f"/proc/{process.pid}/environ").st_uid == 0, "its environment is root's")
+            assert f"\nUid:\t65534\t" in Path(f"/proc/{process.pid}/status").read_text()
+        finally:
+            process.kill()
+            process.wait()
+    finally:
+        os.close(binary)
+        silent.stop()
