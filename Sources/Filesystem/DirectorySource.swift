@@ -1,7 +1,13 @@
 import Basics
 import Logging
 import ObjectStore
-import WritePath
+
+/// The names on a page of a listing.
+struct PageNames {
+  var names: [StreamedName] = []
+  /// Whether the directory's own marker was among the keys.
+  var hasMarker = false
+}
 
 /// What a `DirectoryStream` needs of the filesystem: where names come from and which keys they stand for.
 struct DirectorySource: Sendable {
@@ -16,16 +22,20 @@ struct DirectorySource: Sendable {
 
   func directoryPrefix(_ path: String) -> String { path.isEmpty ? prefix : "\(prefix)\(path)/" }
 
-  /// Starts the request for a page.
-  func list(_ path: String, _ token: String?, _ shot: PageShot) {
-    let request = ListRequest(prefix: directoryPrefix(path), delimited: true, continuation: token)
-    store.list(request, nil) { shot.fulfil($0) }
+  /// The pages of a listing of a directory.
+  func pages(_ path: String) -> PageFeed { PageFeed(store, prefix: directoryPrefix(path)) }
+
+  /// The object that carries the mark of a directory (`DirectoryMark`).
+  func markKey(_ path: String) -> ObjectKey {
+    let prefix = directoryPrefix(path)
+    return ObjectKey(prefix.isEmpty ? DirectoryMark.rootName : prefix)
   }
 
   /// The names on a page: objects and common prefixes that can be file names; a directory hides an object of its name.
-  func names(of page: ListPage, _ path: String) -> [StreamedName] {
+  func names(of page: ListPage, _ path: String) -> PageNames {
     let prefix = directoryPrefix(path)
-    var names: [StreamedName] = []
+    var found = PageNames()
+    found.names.reserveCapacity(page.prefixes.count + page.entries.count)
     var directories: Set<FileName> = []
     for entry in page.prefixes {
       guard let name = component(entry.dropLast(), after: prefix) else {
@@ -33,22 +43,28 @@ struct DirectorySource: Sendable {
         continue
       }
       directories.insert(name)
-      names.append(StreamedName(name: name, remote: .listedDirectory))
+      found.names.append(StreamedName(name: name, remote: .listedDirectory))
     }
-    for entry in page.entries where !entry.key.string.utf8.elementsEqual(prefix.utf8) {
+    for entry in page.entries {
+      if entry.key.string.utf8.count == prefix.utf8.count {
+        found.hasMarker = true
+        continue
+      }
       guard let name = component(entry.key.string[...], after: prefix) else {
         unshowable(entry.key)
         continue
       }
-      // Some mount is trying the server with it at this moment.
-      if ConditionalWrites.isScratch(name.string) { continue }
+      if NameRules.isHidden(name, prefix: prefix) { continue }
       if directories.contains(name) {
         hidden(NameRules.path(name, in: path))
       } else {
-        names.append(StreamedName(name: name, remote: .listedFile(entry)))
+        var listed = entry
+        // Kept for long, and by name.
+        listed.key = ObjectKey("")
+        found.names.append(StreamedName(name: name, remote: .listedFile(listed)))
       }
     }
-    return names
+    return found
   }
 
   private func component(_ key: Substring, after prefix: String) -> FileName? {

@@ -8,40 +8,63 @@ struct StreamedName: Sendable {
   var remote: RemoteEntry
 }
 
+/// Where an open directory gets its names from.
+enum StreamOrigin: Sendable {
+  /// The bucket; `mark` is what is known of the directory's mark.
+  case bucket(mark: KnownMark)
+  /// A listing that is still believed.
+  case listing(Listing)
+}
+
+/// What is known of a directory's mark before it is listed.
+enum KnownMark: Hashable, Sendable {
+  /// Whether it is marked.
+  case known(Bool)
+  /// There is an object that tells.
+  case asksMarker
+  /// The listing shows whether there is a marker; without one it is not marked.
+  case seenInListing
+}
+
 /// An open directory: the names read so far, and where the listing goes on.
 ///
-/// Pages are fetched one ahead of the reader. Offsets are positions in the order of reading, so they stay good while
-/// names come and go; a rewind starts a new listing. Thread-safe; `fetching` is held across requests, the mutex is not.
+/// Offsets are positions in the order of reading, so they stay good while names come and go; a rewind starts a new
+/// listing. Thread-safe; `fetching` is held across requests, the mutex is not.
 final class DirectoryStream: Sendable {
   private struct State {
     var names: [StreamedName] = []
-    /// Where each name stands.
-    var seen: [FileName: Int] = [:]
-    var next: Next = .page(nil)
+    /// The same by name.
+    var entries: [FileName: RemoteEntry] = [:]
+    /// Nil once the listing has come to its end.
+    var feed: PageFeed?
+    var mark: Mark
     var startedAt: UInt64
+    /// Until when what is listed is believed (monotonic); nil where that follows from `startedAt`.
+    var until: UInt64?
     /// Requests for attributes under way or done, by position.
     var attributes: [Int: AttributeFetch] = [:]
     var readAnything = false
-    var remembered = false
+    var remembered: Bool
     /// Names without an object, as they were when the listing ended.
     var local: [FileName]?
 
     /// Pages may overlap, and an object may come a page before the directory that hides it.
     mutating func add(_ name: StreamedName) {
-      if let index = seen[name.name] {
-        if name.remote.isDirectory { names[index] = name }
-      } else {
-        seen[name.name] = names.count
+      if entries[name.name] == nil {
         names.append(name)
+      } else if name.remote.isDirectory, let index = names.firstIndex(where: { $0.name == name.name }) {
+        names[index] = name
+      } else {
+        return
       }
+      entries[name.name] = name.remote
     }
   }
 
-  /// How the listing goes on.
-  private enum Next {
-    case page(String?)
-    case underway(PageShot, token: String)
-    case ended
+  private enum Mark {
+    case known(Bool)
+    case unseen
+    case asked(AttributeFetch)
   }
 
   let inode: InodeID
@@ -49,21 +72,41 @@ final class DirectoryStream: Sendable {
   private let state: Mutex<State>
   private let fetching = AccessGate()
 
-  init(inode: InodeID, path: String, startedAt: UInt64) {
+  /// - Parameter now: since when this mount's own changes may be missing in what is listed.
+  init(inode: InodeID, path: String, _ origin: StreamOrigin, _ source: DirectorySource, now: UInt64) {
     self.inode = inode
     self.path = path
-    state = Mutex(State(startedAt: startedAt))
+    state = Mutex(Self.begin(origin, path, source, now))
+  }
+
+  private static func begin(
+    _ origin: StreamOrigin, _ path: String, _ source: DirectorySource, _ now: UInt64
+  ) -> State {
+    switch origin {
+    case .listing(let listing):
+      let names = listing.entries.map { StreamedName(name: $0.key, remote: $0.value) }.sorted { $0.name < $1.name }
+      return State(
+        names: names, entries: listing.entries, feed: nil, mark: .known(listing.isMarked), startedAt: now,
+        until: listing.freshUntil, remembered: true)
+    case .bucket(let known):
+      let mark: Mark =
+        switch known {
+        case .known(let isMarked): .known(isMarked)
+        case .seenInListing: .unseen
+        case .asksMarker: .asked(AttributeFetch([(0, source.markKey(path))], askedAt: now))
+        }
+      return State(feed: source.pages(path), mark: mark, startedAt: now, remembered: false)
+    }
   }
 
   /// When the listing began (monotonic).
   var startedAt: UInt64 { state.withLock { $0.startedAt } }
 
+  /// Until when what is listed is believed, where that does not follow from `startedAt`.
+  var until: UInt64? { state.withLock { $0.until } }
+
   /// All names, once the listing has come to its end.
-  var complete: [StreamedName]? {
-    state.withLock { state in
-      if case .ended = state.next { state.names } else { nil }
-    }
-  }
+  var complete: [FileName: RemoteEntry]? { state.withLock { $0.feed == nil ? $0.entries : nil } }
 
   /// True once, for the caller who is to remember the complete listing.
   func claimRemembering() -> Bool {
@@ -78,31 +121,79 @@ final class DirectoryStream: Sendable {
     if let local = state.withLock({ $0.local }) { return local }
     let found = find()
     return state.withLock { state in
-      let local = state.local ?? found.filter { state.seen[$0] == nil }
+      let local = state.local ?? found.filter { state.entries[$0] == nil }
       state.local = local
       return local
     }
   }
 
   /// Starts again when the directory was read before.
-  func rewind(at now: UInt64) {
-    state.withLock { state in
-      guard state.readAnything else { return }
-      state = State(startedAt: now)
+  func rewind(_ source: DirectorySource, now: UInt64, _ origin: () -> StreamOrigin) {
+    guard state.withLock({ $0.readAnything }) else { return }
+    let fresh = Self.begin(origin(), path, source, now)
+    let old = state.withLock { state in
+      defer { state = fresh }
+      return state.feed
     }
+    old?.close()
   }
+
+  /// Nobody reads on.
+  func close() { state.withLock { $0.feed }?.close() }
 
   /// The name at a position; nil at the end.
   func name(at position: Int, _ source: DirectorySource) throws(ObjectStoreError) -> StreamedName? {
     while true {
-      let (name, ended): (StreamedName?, Bool) = state.withLock { state in
-        state.readAnything = true
-        if position < state.names.count { return (state.names[position], false) }
-        if case .ended = state.next { return (nil, true) }
-        return (nil, false)
+      let (name, feed, fetch): (StreamedName?, PageFeed?, AttributeFetch?) = state.withLock { state in
+        defer { state.readAnything = true }
+        var fetch: AttributeFetch?
+        if !state.readAnything, case .asked(let known) = state.mark { fetch = known }
+        return (position < state.names.count ? state.names[position] : nil, state.feed, fetch)
       }
-      if name != nil || ended { return name }
-      try fetching.exclusive { () throws(ObjectStoreError) in try fetchPage(beyond: position, source) }
+      fetch?.start(source)
+      guard name == nil, let feed else { return name }
+      try fetching.exclusive { () throws(ObjectStoreError) in try takePage(feed, beyond: position, source) }
+    }
+  }
+
+  /// How many names there are so far.
+  var count: Int { state.withLock { $0.names.count } }
+
+  /// Takes in one more page; the caller has `fetching` to itself.
+  private func takePage(_ feed: PageFeed, beyond position: Int, _ source: DirectorySource) throws(ObjectStoreError) {
+    guard state.withLock({ position >= $0.names.count && $0.feed === feed }) else { return }
+    guard let page = try feed.next() else { return state.withLock { $0.feed = nil } }
+    let found = source.names(of: page, path)
+    let fetch: AttributeFetch? = state.withLock { state in
+      guard state.feed === feed else { return nil }
+      for name in found.names { state.add(name) }
+      if page.continuation == nil { state.feed = nil }
+      guard found.hasMarker, case .unseen = state.mark else { return nil }
+      let fetch = AttributeFetch([(0, source.markKey(path))], askedAt: state.startedAt)
+      state.mark = .asked(fetch)
+      return fetch
+    }
+    fetch?.start(source)
+  }
+
+  /// Whether the directory is marked, as far as the pages so far tell; blocks until its marker has answered. One that
+  /// does not answer counts as marked: then each name is asked for. To be called when a name was read.
+  /// - Parameter learn: told what the marker carries, once; nil when it is gone.
+  func isMarked(_ learn: (ObjectMetadata?, _ askedAt: UInt64) -> Void) -> Bool {
+    let mark = state.withLock { $0.mark }
+    switch mark {
+    case .known(let isMarked): return isMarked
+    case .unseen: return false
+    case .asked(let fetch):
+      var isMarked = true
+      if case .success(let marker) = fetch.wait(for: 0) {
+        isMarked = marker.map { DirectoryMark.isSet(on: $0) } ?? false
+        learn(marker, fetch.askedAt)
+      }
+      state.withLock { state in
+        if case .asked(let current) = state.mark, current === fetch { state.mark = .known(isMarked) }
+      }
+      return isMarked
     }
   }
 
@@ -124,109 +215,5 @@ final class DirectoryStream: Sendable {
     }
     if fetch === fresh { fresh.start(source) }
     return (fetch.askedAt, fetch.wait(for: position))
-  }
-
-  /// Takes in one more page; the caller has `fetching` to itself.
-  private func fetchPage(beyond position: Int, _ source: DirectorySource) throws(ObjectStoreError) {
-    let (next, isNeeded) = state.withLock { ($0.next, position >= $0.names.count) }
-    guard isNeeded else { return }
-    let token: String?
-    let shot: PageShot
-    switch next {
-    case .ended: return
-    case .underway(let ahead, let known): (shot, token) = (ahead, known)
-    case .page(let known):
-      (shot, token) = (PageShot(), known)
-      source.list(path, known, shot)
-    }
-    let page: ListPage
-    do throws(ObjectStoreError) {
-      page = try shot.wait().get()
-    } catch {
-      // The next call asks for this page again.
-      state.withLock { $0.next = .page(token) }
-      throw error
-    }
-    take(page, source)
-  }
-
-  private func take(_ page: ListPage, _ source: DirectorySource) {
-    let names = source.names(of: page, path)
-    let shot = PageShot()
-    state.withLock { state in
-      for name in names { state.add(name) }
-      state.next = page.continuation.map { .underway(shot, token: $0) } ?? .ended
-    }
-    if let token = page.continuation { source.list(path, token, shot) }
-  }
-}
-
-/// A page of a listing that is being fetched.
-typealias PageShot = OneShot<Result<ListPage, ObjectStoreError>>
-
-/// Attributes of several names, asked at once with a bounded number of requests under way. Thread-safe.
-final class AttributeFetch: Sendable {
-  private struct State {
-    var waiting: [(position: Int, key: ObjectKey)]
-    var results: [Int: Result<ObjectMetadata?, ObjectStoreError>] = [:]
-    var waiters: [(position: Int, wake: Semaphore)] = []
-  }
-
-  private let state: Mutex<State>
-
-  /// When the questions were put (monotonic).
-  let askedAt: UInt64
-
-  /// - Parameter keys: what to ask for, in the order in which the reader will come to them.
-  init(_ keys: [(Int, ObjectKey)], askedAt: UInt64) {
-    self.askedAt = askedAt
-    state = Mutex(State(waiting: keys.reversed().map { (position: $0.0, key: $0.1) }))
-  }
-
-  /// Starts as many requests as may be under way; each one that ends starts the next.
-  func start(_ source: DirectorySource) {
-    for _ in 0..<source.parallelRequests { startNext(source) }
-  }
-
-  /// Blocks until the answer for a position is there; nil inside means that the object is gone.
-  func wait(for position: Int) -> Result<ObjectMetadata?, ObjectStoreError> {
-    while true {
-      let wake = Semaphore()
-      let result: Result<ObjectMetadata?, ObjectStoreError>? = state.withLock { state in
-        if let result = state.results[position] { return result }
-        state.waiters.append((position, wake))
-        return nil
-      }
-      if let result { return result }
-      wake.wait()
-    }
-  }
-
-  private func startNext(_ source: DirectorySource) {
-    guard let next = state.withLock({ $0.waiting.popLast() }) else { return }
-    source.store.head(next.key, nil) { answer in
-      self.finish(next.position, Self.orAbsent(answer))
-      self.startNext(source)
-    }
-  }
-
-  private func finish(_ position: Int, _ result: Result<ObjectMetadata?, ObjectStoreError>) {
-    let awake: [Semaphore] = state.withLock { state in
-      state.results[position] = result
-      let awake = state.waiters.filter { $0.position == position }.map(\.wake)
-      state.waiters.removeAll { $0.position == position }
-      return awake
-    }
-    for wake in awake { wake.signal() }
-  }
-
-  private static func orAbsent(
-    _ answer: Result<ObjectMetadata, ObjectStoreError>
-  ) -> Result<ObjectMetadata?, ObjectStoreError> {
-    switch answer {
-    case .success(let metadata): .success(metadata)
-    case .failure(let error) where error.code == .notFound: .success(nil)
-    case .failure(let error): .failure(error)
-    }
   }
 }

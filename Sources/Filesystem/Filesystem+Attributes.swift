@@ -13,8 +13,9 @@ extension Filesystem {
   ) throws(Errno) -> AttributeReply {
     try requireWritable()
     guard tree.view(inode) != nil else { throw .staleNFSFileHandle }
+    try requireKeepable(changes, of: inode)
     if let size = changes.size { try resize(inode, to: size, handle, context) }
-    if changes.changesPosix {
+    if changes.changesPosix, configuration.attributes != .never {
       while true {
         guard let view = tree.view(inode) else { throw .staleNFSFileHandle }
         guard let path = view.path else {
@@ -37,6 +38,21 @@ extension Filesystem {
     return reply(view)
   }
 
+  /// With `--attributes never` nothing is kept that a listing does not show, and nobody is told that it was.
+  private func requireKeepable(_ changes: AttributeChanges, of inode: InodeID) throws(Errno) {
+    guard configuration.attributes == .never, let view = tree.view(inode) else { return }
+    var rest = changes
+    // What is being written gets the time of its upload.
+    if rest.size != nil || view.isLocal {
+      if rest.modified == .now { rest.modified = nil }
+      if rest.accessed == .now { rest.accessed = nil }
+    }
+    guard !rest.isMet(by: view.attributes) else { return }
+    throw log.report(
+      "setting attributes",
+      ObjectStoreError(.unsupported, "this mount keeps no attributes (--attributes never)", bucket: store.bucket))
+  }
+
   private func resize(
     _ inode: InodeID, to size: UInt64, _ handle: HandleID?, _ context: CallContext
   ) throws(Errno) {
@@ -56,6 +72,7 @@ extension Filesystem {
   ) throws(Errno) {
     if view.isLocal { return setPending(view, view.posix.applying(changes, now: configuration.time.wall), changes) }
     do throws(ObjectStoreError) {
+      try ensureMarked(view.parent, context.cancellation)
       if view.type == .directory {
         try setMarker(view, path, changes, context.cancellation)
       } else {
@@ -141,22 +158,18 @@ extension Filesystem {
       throw ObjectStoreError(
         .unsupported, "the root of a bucket has no object that could keep attributes", bucket: store.bucket)
     }
-    let marker = try marker(path, cancellation)
-    let present = marker.map { PosixAttributes($0) } ?? PosixAttributes()
-    let posix = present.applying(changes, now: configuration.time.wall)
-    guard marker == nil || !posix.isSame(as: present) else { return }
-    try putMarker(path, posix, keeping: marker?.userMetadata ?? [:], condition: .none, cancellation)
+    let posix: PosixAttributes? = try markers.withClaims([.one(path)]) { () throws(ObjectStoreError) in
+      let marker = try marker(path, cancellation)
+      let present = marker.map { PosixAttributes($0) } ?? PosixAttributes()
+      let posix = present.applying(changes, now: configuration.time.wall)
+      guard marker == nil || !posix.isSame(as: present) else { return nil }
+      let isMarked = tree.isMarked(view.id) || marker.map { DirectoryMark.isSet(on: $0) } ?? false
+      try putMarker(path, posix, isMarked: isMarked, replacing: marker, condition: .none, cancellation)
+      return posix
+    }
+    guard let posix else { return }
     try requireKept(path, posix, cancellation)
     tree.markerWritten(view.id, posix: posix)
-  }
-
-  func putMarker(
-    _ path: String, _ posix: PosixAttributes, keeping foreign: [String: String] = [:], condition: WriteCondition,
-    _ cancellation: Cancellation?
-  ) throws(ObjectStoreError) {
-    let request = PutRequest(
-      markerKey(path), body: .bytes([]), attributes: posix.markerAttributes(keeping: foreign), condition: condition)
-    try store.put(request, cancellation)
   }
 
   /// Some servers lose what a marker carries; nobody is told that it was kept.

@@ -35,6 +35,7 @@ extension Filesystem {
     if background == nil { journal?.space.beginFreeing() }
     defer { if background == nil { endFreeing() } }
     do throws(WriteError) {
+      try markDirectory(of: view, for: plan)
       outcome = try upload(
         staged,
         UploadOrder(plan.target, condition: plan.condition, conditions: conditions, version: version, background))
@@ -63,6 +64,16 @@ extension Filesystem {
     staged.forgetRecordIfUploaded()
     // A program was told that its attributes are set: that they are not is an error of this close.
     if let unkept { throw log.report("keeping the attributes of a stored file", unkept) }
+  }
+
+  /// Objects with attributes are only where listings say so.
+  private func markDirectory(of view: NodeView, for plan: CommitPlan) throws(WriteError) {
+    guard !plan.target.attributes.userMetadata.isEmpty else { return }
+    do throws(ObjectStoreError) {
+      try ensureMarked(view.parent, nil)
+    } catch {
+      throw .store(error)
+    }
   }
 
   /// Ends the hope of writers for whom the journal is full a moment later: the space becomes free when the program's
@@ -115,9 +126,12 @@ extension Filesystem {
       ($0.objectVersion, $0.modified, $0.timeIsExplicit)
     }
     var posix = view.posix
-    posix.modified = modified ?? posix.modified
-    // The same for the same state of the file, so that the journal sees whether anything is new.
-    posix.changed = [posix.changed, modified].compactMap { $0 }.max() ?? configuration.time.wall
+    // Without attributes before, the listing shows the time of the upload.
+    if configuration.attributes != .never || posix.modified != nil {
+      posix.modified = modified ?? posix.modified
+      // The same for the same state of the file, so that the journal sees whether anything is new.
+      posix.changed = [posix.changed, modified].compactMap { $0 }.max() ?? configuration.time.wall
+    }
     let attributes = ObjectAttributes(
       contentType: view.version?.contentType,
       userMetadata: posix.userMetadata(type: .file, keeping: view.version?.foreign ?? [:]))

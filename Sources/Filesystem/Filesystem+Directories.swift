@@ -15,11 +15,13 @@ extension Filesystem {
   public func openDirectory(_ inode: InodeID, _ context: CallContext) throws(Errno) -> HandleID {
     let (view, path) = try existing(inode)
     guard view.type == .directory else { throw .notDirectory }
-    return handles.add(DirectoryStream(inode: inode, path: path, startedAt: tree.now))
+    noteOpened(inode)
+    return handles.add(
+      DirectoryStream(inode: inode, path: path, tree.origin(of: inode), directorySource, now: tree.now))
   }
 
   /// closedir(3).
-  public func releaseDirectory(_ handle: HandleID) { handles.removeDirectory(handle) }
+  public func releaseDirectory(_ handle: HandleID) { handles.removeDirectory(handle)?.close() }
 
   /// fsync(2) of a directory: everything below it that was closed or synced is in the bucket, or the first error.
   public func syncDirectory(_ handle: HandleID, _ context: CallContext) throws(Errno) {
@@ -35,7 +37,7 @@ extension Filesystem {
     _ handle: HandleID, offset: UInt64, plus: Bool, _ context: CallContext, add: (DirectoryEntry) -> Bool
   ) throws(Errno) {
     guard let stream = handles.directory(handle) else { throw .badFileDescriptor }
-    if offset == 0 { stream.rewind(at: tree.now) }
+    if offset == 0 { stream.rewind(directorySource, now: tree.now) { tree.origin(of: stream.inode) } }
     var position = offset
     while position < 2 {
       let name = FileName(position == 0 ? "." : "..")
@@ -57,27 +59,38 @@ extension Filesystem {
   ) throws(ObjectStoreError) {
     let source = directorySource
     var position = Int(clamping: offset) - 2
+    var isMarked: Bool?
     while let name = try stream.name(at: position, source) {
       position += 1
-      if tree.wasRemoved(name.name, from: stream.inode, since: stream.startedAt) { continue }
-      guard offer(name, stream, position, plus: plus, add) else { return }
+      let marked = isMarked ?? self.isMarked(stream)
+      isMarked = marked
+      let isTaken =
+        plus
+        ? offerWithAttributes(name, stream, position, isMarked: marked, source, add)
+        : offer(name, stream, position, isMarked: marked, add)
+      guard isTaken else { return }
     }
     if let names = stream.complete { remember(names, stream) }
     try addLocalNames(stream, beyond: position, plus: plus, add)
   }
 
+  private func isMarked(_ stream: DirectoryStream) -> Bool {
+    let isMarked = stream.isMarked { marker, askedAt in tree.learnMark(of: stream.inode, marker, askedAt: askedAt) }
+    return tree.asks(whenMarked: isMarked)
+  }
+
   /// Keeps the whole listing, for lookups to be answered from.
-  private func remember(_ names: [StreamedName], _ stream: DirectoryStream) {
+  func remember(_ entries: [FileName: RemoteEntry], _ stream: DirectoryStream) {
+    tree.noteRead(stream.inode)
     guard stream.claimRemembering() else { return }
-    let entries = Dictionary(names.map { ($0.name, $0.remote) }, uniquingKeysWith: { $0.isDirectory ? $0 : $1 })
-    tree.store(entries, for: stream.inode, askedAt: stream.startedAt)
+    tree.store(entries, for: stream.inode, isMarked: isMarked(stream), askedAt: stream.startedAt)
   }
 
   /// Files that are being written and have no object yet come last.
   private func addLocalNames(
     _ stream: DirectoryStream, beyond position: Int, plus: Bool, _ add: (DirectoryEntry) -> Bool
   ) throws(ObjectStoreError) {
-    let listed = (stream.complete ?? []).count
+    let listed = (stream.complete ?? [:]).count
     let local = stream.localNames { tree.localNames(in: stream.inode, since: stream.startedAt) }
     for (index, name) in local.enumerated().dropFirst(max(0, position - listed)) {
       guard let view = tree.view(name, in: stream.inode) else { continue }
@@ -88,37 +101,55 @@ extension Filesystem {
 
   /// Hands one listed name to the kernel; false when there is no more room.
   private func offer(
-    _ name: StreamedName, _ stream: DirectoryStream, _ position: Int, plus: Bool, _ add: (DirectoryEntry) -> Bool
+    _ name: StreamedName, _ stream: DirectoryStream, _ position: Int, isMarked: Bool, _ add: (DirectoryEntry) -> Bool
   ) -> Bool {
-    let next = UInt64(position + 2)
-    if let view = tree.view(name.name, in: stream.inode), !plus || view.isFresh || view.isLocal {
-      return offer(view, next, plus: plus, add)
+    switch tree.peek(name.name, in: stream.inode, changedSince: stream.startedAt) {
+    case .removed: true
+    case .known(let fileNumber, let type): add(entry(name, position, fileNumber, type))
+    case .unknown: add(entry(name, position, fileNumber(name, stream), type(of: name, isMarked: isMarked)))
     }
-    var entry = DirectoryEntry(
-      name: name.name, nextOffset: next,
-      fileNumber: NameRules.fileNumber(ofPath: NameRules.path(name.name, in: stream.path)), type: type(of: name))
-    guard plus else { return add(entry) }
-    if tree.confirm(name, in: stream.inode, askedAt: stream.startedAt) {
-      if let view = tree.view(name.name, in: stream.inode) { return offer(view, next, plus: true, add) }
+  }
+
+  /// The same with the attributes, which are asked for where they are not known.
+  private func offerWithAttributes(
+    _ name: StreamedName, _ stream: DirectoryStream, _ position: Int, isMarked: Bool, _ source: DirectorySource,
+    _ add: (DirectoryEntry) -> Bool
+  ) -> Bool {
+    let started = stream.startedAt
+    let until = stream.until ?? tree.expiry(from: started)
+    switch tree.listed(name, in: stream.inode, isMarked: isMarked, changedSince: started, until: until) {
+    case .removed: return true
+    case .entry(let reply): return offer(reply, name, position, add)
+    case .ask: break
     }
-    let (askedAt, answer) = stream.metadata(at: position - 1, directorySource, now: tree.now) {
+    let bare = entry(name, position, fileNumber(name, stream), type(of: name, isMarked: isMarked))
+    let (askedAt, answer) = stream.metadata(at: position - 1, source, now: tree.now) {
       self.tree.asks($0, in: stream.inode)
     }
-    guard case .success(let metadata) = answer else {
-      // The name is listed; who wants its attributes asks for it alone and gets the error.
-      return add(entry)
-    }
+    // The name is listed; when they fail, who wants its attributes asks for it alone and gets the error.
+    guard case .success(let metadata) = answer else { return add(bare) }
     let remote: RemoteEntry? = name.remote.isDirectory ? .directory(marker: metadata) : metadata.map { .file($0) }
-    guard let merged = tree.merge(name.name, in: stream.inode, remote, askedAt: askedAt) else {
-      return add(entry)
-    }
-    guard let inode = merged.inode else { return true }
-    entry.entry = merged
-    entry.fileNumber = merged.attributes.fileNumber
-    entry.type = merged.attributes.mode & FileType.mask
+    guard let merged = tree.merge(name.name, in: stream.inode, remote, askedAt: askedAt) else { return add(bare) }
+    guard merged.inode != nil else { return true }
+    return offer(merged, name, position, add)
+  }
+
+  private func offer(
+    _ reply: EntryReply, _ name: StreamedName, _ position: Int, _ add: (DirectoryEntry) -> Bool
+  ) -> Bool {
+    var entry = entry(name, position, reply.attributes.fileNumber, reply.attributes.mode & FileType.mask)
+    entry.entry = reply
     if add(entry) { return true }
-    tree.forget(inode, count: 1)
+    if let inode = reply.inode { tree.forget(inode, count: 1) }
     return false
+  }
+
+  private func entry(_ name: StreamedName, _ position: Int, _ fileNumber: UInt64, _ type: UInt32) -> DirectoryEntry {
+    DirectoryEntry(name: name.name, nextOffset: UInt64(position + 2), fileNumber: fileNumber, type: type)
+  }
+
+  private func fileNumber(_ name: StreamedName, _ stream: DirectoryStream) -> UInt64 {
+    NameRules.fileNumber(ofPath: NameRules.path(name.name, in: stream.path))
   }
 
   private func offer(_ view: NodeView, _ next: UInt64, plus: Bool, _ add: (DirectoryEntry) -> Bool) -> Bool {
@@ -132,11 +163,11 @@ extension Filesystem {
   }
 
   /// A small object may be a symbolic link, whose target is its body: only its metadata tells.
-  private func type(of name: StreamedName) -> UInt32 {
+  private func type(of name: StreamedName, isMarked: Bool) -> UInt32 {
     let longestTarget: UInt64 = 4095
     switch name.remote {
     case .directory, .listedDirectory: return FileType.directory.rawValue
-    case .listedFile(let entry): return entry.size > longestTarget ? FileType.file.rawValue : 0
+    case .listedFile(let entry): return isMarked && entry.size <= longestTarget ? 0 : FileType.file.rawValue
     case .file: return 0
     }
   }

@@ -112,6 +112,7 @@ extension Filesystem {
   /// use this filesystem afterwards.
   public func shutDown() {
     uploads.close()
+    listings.close()
     for view in tree.filesInUse() {
       guard let content = view.content, !content.isDirty else { continue }
       let staged: StagedFile? = content.withState { state in

@@ -17,7 +17,9 @@ extension Filesystem {
     case .link: throw .tooManySymbolicLinkLevels
     case .file: break
     }
-    if !view.isFresh, !view.isLocal {
+    // Who replaces an object keeps what it carries.
+    let isKnown = view.isFresh && (view.attributesKnown || !mode.writes)
+    if !isKnown, !view.isLocal {
       guard try refresh(view, path, context.cancellation) else { throw .noSuchFileOrDirectory }
     }
     try requireCommonVersion(inode, path, mode)
@@ -73,8 +75,9 @@ extension Filesystem {
 
   private func newFile(_ permissions: UInt32, _ context: CallContext) -> PosixAttributes {
     var posix = PosixAttributes()
-    posix.permissions = permissions & 0o7777
     posix.type = .file
+    guard configuration.attributes != .never else { return posix }
+    posix.permissions = permissions & 0o7777
     posix.uid = context.uid
     posix.gid = context.gid
     return posix
@@ -89,11 +92,14 @@ extension Filesystem {
       // The object is asked for by making it; a directory of that name must be asked for.
       if !tree.knowsAbsent(name, in: parent) { try requireFree(path, name, in: parent, context) }
       var posix = newFile(permissions, context)
-      posix.modified = configuration.time.wall
-      posix.changed = posix.modified
+      if configuration.attributes != .never {
+        posix.modified = configuration.time.wall
+        posix.changed = posix.modified
+      }
       let attributes = ObjectAttributes(userMetadata: posix.userMetadata(type: .file))
       let version: FileVersion
       do throws(ObjectStoreError) {
+        try ensureMarked(parent, context.cancellation)
         try conditions.admit(key(path), .ifAbsent, completesUpload: false, context.cancellation)
         let request = PutRequest(key(path), body: .bytes([]), attributes: attributes, condition: .ifAbsent)
         let result = try store.put(request, context.cancellation)
@@ -116,6 +122,7 @@ extension Filesystem {
     let base = try version.map { version throws(Errno) in
       StagingBase(key: key(try newPath(name, in: parent)), etag: version.etag, size: 0)
     }
+    markEarly(parent)
     let staged = try stage(base, for: content)
     content.withState { state in
       state.staged = staged

@@ -12,11 +12,14 @@ extension Filesystem {
   /// Finds a name.
   public func lookup(_ parent: InodeID, _ name: FileName, _ context: CallContext) throws(Errno) -> EntryReply {
     guard name.string.utf8.count <= NameRules.longestName else { throw .fileNameTooLong }
+    if isReserved(name, in: parent) { return tree.absentEntry(until: 0, now: tree.now) }
+    var mayWait = true
     for _ in 0..<Self.lookupAttempts {
       let start = tree.now
       switch tree.known(name, in: parent) {
       case .gone: throw .noSuchFileOrDirectory
       case .answer(let entry): return entry
+      case .ask(_, nil) where mayWait && listsAhead(parent): mayWait = false
       case .ask(let path, let hint):
         let remote = try remoteEntry(path, hint: hint, context.cancellation)
         if let entry = tree.merge(name, in: parent, remote, askedAt: start) { return entry }

@@ -16,7 +16,9 @@ extension Filesystem {
       try requireFree(path, name, in: parent, context)
       let posix = newAttributes(mode: mode, .directory, context)
       do throws(ObjectStoreError) {
-        try putMarker(path, posix, condition: .ifAbsent, context.cancellation)
+        try ensureMarked(parent, context.cancellation)
+        try putMarker(
+          path, posix, isMarked: marksNewDirectories, condition: .ifAbsent, context.cancellation)
       } catch {
         if error.code == .preconditionFailed { throw .fileExists }
         throw log.report("mkdir", error)
@@ -29,6 +31,7 @@ extension Filesystem {
   public func makeLink(
     _ parent: InodeID, _ name: FileName, target: String, _ context: CallContext
   ) throws(Errno) -> EntryReply {
+    guard configuration.attributes != .never else { throw .notSupported }
     guard !target.isEmpty, target.utf8.count <= Self.longestTarget else { throw .fileNameTooLong }
     return try claiming(name, in: parent) { path throws(Errno) in
       try requireFree(path, name, in: parent, context)
@@ -39,6 +42,7 @@ extension Filesystem {
         let request = PutRequest(
           key(path), body: .bytes(body),
           attributes: ObjectAttributes(userMetadata: posix.userMetadata(type: .link)), condition: .ifAbsent)
+        try ensureMarked(parent, context.cancellation)
         try conditions.admit(request.key, .ifAbsent, completesUpload: false, context.cancellation)
         let result = try store.put(request, context.cancellation)
         version = FileVersion(
@@ -83,6 +87,7 @@ extension Filesystem {
     let now = configuration.time.wall
     var posix = PosixAttributes()
     posix.type = type
+    guard configuration.attributes != .never else { return posix }
     posix.permissions = mode & 0o7777
     posix.uid = context.uid
     posix.gid = context.gid

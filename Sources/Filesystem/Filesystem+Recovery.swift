@@ -170,6 +170,7 @@ extension Filesystem {
       if file.mayBeTorn {
         throw .store(ObjectStoreError(.preconditionFailed, "the machine went down", key: target.key))
       }
+      try markDirectory(of: target)
       _ = try upload(staged, UploadOrder(target, condition: file.record.condition, conditions: conditions))
     } catch {
       guard case .store(let cause) = error, cause.code == .preconditionFailed else { throw error }
@@ -180,6 +181,15 @@ extension Filesystem {
           ? "a file was closed, but not synced, before the machine went down, and may be damaged; it is kept beside"
           : "the object was changed since; both versions are kept",
         metadata: ["bucket": "\(store.bucket)", "key": "\(target.key)", "ours": "\(kept)"])
+    }
+  }
+
+  private func markDirectory(of target: UploadTarget) throws(WriteError) {
+    guard !target.attributes.userMetadata.isEmpty else { return }
+    do throws(ObjectStoreError) {
+      try ensureMarked(above: target.key)
+    } catch {
+      throw .store(error)
     }
   }
 

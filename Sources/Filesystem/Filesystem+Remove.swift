@@ -73,10 +73,15 @@ extension Filesystem {
   /// A directory that is only a common prefix would vanish with its last object: it gets a marker first.
   func keepDirectory(_ directory: InodeID, _ cancellation: Cancellation?) throws(ObjectStoreError) {
     guard let view = tree.view(directory), let path = view.path, !path.isEmpty, !view.hasMarker else { return }
-    do throws(ObjectStoreError) {
-      try putMarker(path, view.posix, keeping: view.foreign, condition: .ifAbsent, cancellation)
-    } catch {
-      guard error.code == .preconditionFailed else { throw error }
+    try markers.withClaims([.one(path)]) { () throws(ObjectStoreError) in
+      // A listing of the directory above did not tell whether it has one.
+      if !view.attributesKnown, try marker(path, cancellation) != nil { return }
+      do throws(ObjectStoreError) {
+        try putMarker(
+          path, view.posix, isMarked: tree.isMarked(directory), condition: .ifAbsent, cancellation)
+      } catch {
+        guard error.code == .preconditionFailed else { throw error }
+      }
     }
     _ = tree.update(directory) { $0.hasMarker = true }
   }

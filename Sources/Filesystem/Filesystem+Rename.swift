@@ -140,6 +140,7 @@ extension Filesystem {
     let noted = try note(intent)
     defer { noted.map(end) }
     do throws(ObjectStoreError) {
+      if move.newParent != move.parent { try ensureMarked(move.newParent, context.cancellation) }
       let moved = try self.move(view, version, to: key(move.destination)) { () throws(ObjectStoreError) in
         try ServerSideCopy.copy(
           from: key(move.source), to: key(move.destination), size: version.size, etag: version.etag, attributes: nil,

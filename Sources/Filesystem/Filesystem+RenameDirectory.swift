@@ -41,11 +41,13 @@ extension Filesystem {
   ) throws(ObjectStoreError) {
     let source = markerKey(move.source)
     let destination = markerKey(move.destination)
+    if move.newParent != move.parent { try ensureMarked(move.newParent, cancellation) }
     // A directory that is only a prefix may be renamed too; its new name gets a marker in any case.
     let marker = try marker(move.source, cancellation)
     try putMarker(
       move.destination, marker.map { PosixAttributes($0) } ?? PosixAttributes(),
-      keeping: marker?.userMetadata ?? [:], condition: .none, cancellation)
+      isMarked: marker.map { DirectoryMark.isSet(on: $0) } ?? false, keeping: marker?.userMetadata ?? [:],
+      condition: .none, cancellation)
     var token: String?
     repeat {
       let page = try store.list(
@@ -122,8 +124,9 @@ extension Filesystem {
       case .failure, .success:
         let metadata = try? answer.get()
         let posix = metadata.map { PosixAttributes($0) } ?? PosixAttributes()
-        let request = PutRequest(
-          newKey, body: .bytes([]), attributes: posix.markerAttributes(keeping: metadata?.userMetadata ?? [:]))
+        let attributes = posix.markerAttributes(
+          keeping: metadata?.userMetadata ?? [:], isMarked: metadata.map { DirectoryMark.isSet(on: $0) } ?? false)
+        let request = PutRequest(newKey, body: .bytes([]), attributes: attributes)
         self.store.put(request, cancellation) { done($0.map(\.etag)) }
       }
     }

@@ -14,7 +14,8 @@ extension Filesystem {
         ? [.tree(path(intent.source)), .tree(path(intent.destination))]
         : [.one(path(intent.source)), .one(path(intent.destination))]
       let isDone = try locks.withClaims(claims) { () throws(ObjectStoreError) in
-        intent.isDirectory ? try rollForwardDirectory(intent) : try rollForwardFile(intent)
+        if intent.phase == .copying { try ensureMarked(above: intent.destination) }
+        return intent.isDirectory ? try rollForwardDirectory(intent) : try rollForwardFile(intent)
       }
       end(noted)
       let metadata: Logger.Metadata = ["from": "\(intent.source)", "to": "\(intent.destination)"]

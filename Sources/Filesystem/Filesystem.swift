@@ -11,7 +11,7 @@ public import WritePath
 ///
 /// The methods of `FileOperations` are in the extensions of this type, one file a concern. Thread-safe.
 ///
-/// Lock order, outermost first: key claims (`KeyLocks`; held across requests), `naming` (a gate; held across local I/O),
+/// Lock order, outermost first: key claims (`locks`; held across requests), then those of `markers`, `naming` (a gate; held across local I/O),
 /// a file's `staging` gate, the gates of its `StagedFile`; then the mutexes, none of which is held across I/O, a reply or a call to the kernel: the tree's, a
 /// `FileContent`'s, a `StagedFile`'s. The handle table's mutex is taken alone.
 public final class Filesystem: FileOperations {
@@ -29,7 +29,10 @@ public final class Filesystem: FileOperations {
   let log: Logger
   let tree: Tree
   let locks = KeyLocks()
+  /// Who reads and then replaces the marker of a directory; nothing else is claimed by whoever holds one.
+  let markers = KeyLocks()
   let handles = HandleTable()
+  let listings = ListingThreads()
   let passthrough = PassthroughTable()
   let notices = NoticeBook()
   let failures: FailureBook
@@ -83,6 +86,11 @@ public final class Filesystem: FileOperations {
     path.isEmpty ? ObjectKey(configuration.prefix) : ObjectKey(configuration.prefix + path + "/")
   }
 
+  /// Whether a name is that of the object that marks the root of the bucket.
+  func isReserved(_ name: FileName, in parent: InodeID) -> Bool {
+    parent == .root && configuration.prefix.isEmpty && NameRules.isRootMark(name)
+  }
+
   /// An inode that must be there and in the tree.
   func existing(_ id: InodeID) throws(Errno) -> (view: NodeView, path: String) {
     guard let view = tree.view(id) else { throw .staleNFSFileHandle }
@@ -98,6 +106,7 @@ public final class Filesystem: FileOperations {
     guard NameRules.canShow(name.string) else {
       throw name.string.utf8.count > NameRules.longestName ? .fileNameTooLong : .invalidArgument
     }
+    guard !isReserved(name, in: parent) else { throw .notPermitted }
     let path = NameRules.path(name, in: directory)
     // One byte is left for the slash of a marker.
     guard configuration.prefix.utf8.count + path.utf8.count < NameRules.longestKey else { throw .fileNameTooLong }

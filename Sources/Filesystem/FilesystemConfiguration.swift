@@ -22,6 +22,8 @@ public struct FilesystemConfiguration: Sendable {
   public var directoryMode: UInt32
   /// For how many seconds what was learnt from the bucket is believed; 0 asks every time.
   public var metadataLifetime: Double
+  /// How attributes are found out that a listing does not show.
+  public var attributes: AttributesMode
   /// Refuses every change with EROFS.
   public var readOnly: Bool
   /// This machine's name, for the names of conflict copies.
@@ -43,7 +45,7 @@ public struct FilesystemConfiguration: Sendable {
   /// A configuration with the defaults of `waysfs mount`.
   public init(
     prefix: String = "", uid: UInt32 = 0, gid: UInt32 = 0, fileMode: UInt32 = 0o644, directoryMode: UInt32 = 0o755,
-    metadataLifetime: Double = 10, readOnly: Bool = false,
+    metadataLifetime: Double = 10, attributes: AttributesMode = .auto, readOnly: Bool = false,
     host: String = "localhost", writeMode: WriteMode = .close, uploadDelay: Double = 0.5, parallelUploads: Int = 16,
     parallelRequests: Int = 48, time: TimeSource = .system
   ) {
@@ -53,6 +55,7 @@ public struct FilesystemConfiguration: Sendable {
     self.fileMode = fileMode
     self.directoryMode = directoryMode
     self.metadataLifetime = metadataLifetime
+    self.attributes = attributes
     self.readOnly = readOnly
     self.host = host
     self.writeMode = writeMode

@@ -32,7 +32,9 @@ final class HandleTable: Sendable {
 
   func removeFile(_ id: HandleID) -> FileHandle? { state.withLock { $0.files.removeValue(forKey: id.value) } }
 
-  func removeDirectory(_ id: HandleID) { state.withLock { _ = $0.directories.removeValue(forKey: id.value) } }
+  func removeDirectory(_ id: HandleID) -> DirectoryStream? {
+    state.withLock { $0.directories.removeValue(forKey: id.value) }
+  }
 
   /// The open files of an inode.
   func files(of inode: InodeID) -> [FileHandle] {

@@ -46,13 +46,27 @@ final class KeyLocks: Sendable {
     return try body()
   }
 
+  /// Runs `body` when nobody holds or waits for anything that overlaps; otherwise does nothing.
+  func withFreeClaims(_ claims: [KeyClaim], _ body: () -> Void) {
+    let id: Int? = state.withLock { state in
+      guard !Self.isBlocked(claims, state) else { return nil }
+      state.nextID += 1
+      state.held[state.nextID] = claims
+      return state.nextID
+    }
+    guard let id else { return }
+    defer { release(id) }
+    body()
+  }
+
+  private static func isBlocked(_ claims: [KeyClaim], _ state: State) -> Bool {
+    state.held.values.contains { overlap($0, claims) } || state.waiting.contains { overlap($0.claims, claims) }
+  }
+
   private func take(_ claims: [KeyClaim]) -> Int {
     let (id, wake): (Int, Semaphore?) = state.withLock { state in
       state.nextID += 1
-      let blocked =
-        state.held.values.contains { Self.overlap($0, claims) }
-        || state.waiting.contains { Self.overlap($0.claims, claims) }
-      guard blocked else {
+      guard Self.isBlocked(claims, state) else {
         state.held[state.nextID] = claims
         return (state.nextID, nil)
       }

@@ -1,4 +1,5 @@
 import ObjectStore
+import WritePath
 
 /// How keys become names (docs/semantics.md, "Names").
 enum NameRules {
@@ -12,6 +13,19 @@ enum NameRules {
     let bytes = component.utf8
     return !bytes.isEmpty && bytes.count <= longestName && component != "." && component != ".."
       && !bytes.contains(0) && !bytes.contains(UInt8(ascii: "/"))
+  }
+
+  /// Whether a name in a directory stands for something of waysfs's own, which is no file: a scratch object of some mount
+  /// that tries the server, or the mark of the root of a bucket.
+  /// - Parameter prefix: what all keys in the directory start with.
+  static func isHidden(_ name: FileName, prefix: String) -> Bool {
+    guard name.string.utf8.first == UInt8(ascii: ".") else { return false }
+    return ConditionalWrites.isScratch(name.string) || (prefix.isEmpty && isRootMark(name))
+  }
+
+  /// Whether a name at the root of a bucket is the one that marks it.
+  static func isRootMark(_ name: FileName) -> Bool {
+    name.string.utf8.elementsEqual(DirectoryMark.rootName.utf8)
   }
 
   /// The path below the mount's root for a name in a directory; the root's own path is empty.

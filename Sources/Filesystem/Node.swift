@@ -18,6 +18,29 @@ enum RemoteEntry: Hashable, Sendable {
     case .file, .listedFile: false
     }
   }
+
+  /// Whether it has the attributes of the object, so that nothing more is to be asked.
+  var isWhole: Bool {
+    switch self {
+    case .file, .directory: true
+    case .listedFile, .listedDirectory: false
+    }
+  }
+
+  /// The version of an object; nil for a directory.
+  var identity: ObjectIdentity? {
+    switch self {
+    case .file(let metadata): ObjectIdentity(etag: metadata.etag, lastModified: metadata.lastModified)
+    case .listedFile(let entry): ObjectIdentity(etag: entry.etag, lastModified: entry.lastModified)
+    case .directory, .listedDirectory: nil
+    }
+  }
+}
+
+/// What a version is told apart by, in listings and answers to HEAD alike: changed attributes leave the tag as it is.
+struct ObjectIdentity: Hashable, Sendable {
+  var etag: ETag
+  var lastModified: Timestamp
 }
 
 /// What a name is looked for as.
@@ -26,9 +49,12 @@ enum RemoteKind: Hashable, Sendable {
   case directory
 }
 
-/// All names of a directory, as one complete listing showed them.
+/// All names of a directory, as one complete listing showed them, with what this mount changed since.
 struct Listing: Sendable {
+  /// Objects as `.file` where a HEAD told more of the version that was listed.
   var entries: [FileName: RemoteEntry]
+  /// Whether the objects may carry attributes that the listing does not show.
+  var isMarked: Bool
   /// Monotonic time until which it is believed, in nanoseconds.
   var freshUntil: UInt64
 }
@@ -50,6 +76,8 @@ final class Node: @unchecked Sendable {
   var version: FileVersion?
   /// Whether `posix` is what the object carries (HEAD), or just what a listing can tell.
   var attributesKnown = false
+  /// Whether what a listing tells is shown as it is: the directory was not marked.
+  var isTrusted = false
   /// Monotonic time until which all this is believed, in nanoseconds.
   var freshUntil: UInt64 = 0
   /// For files that are open or hold what could not be sent.
@@ -66,12 +94,23 @@ final class Node: @unchecked Sendable {
   // Directories.
   var children: [FileName: InodeID] = [:]
   var listing: Listing?
+  /// When the directory, or one above it, got another name (monotonic): a listing of before is of no use.
+  var movedAt: UInt64?
+  var asked = AskedNames()
+  /// When its names were last read, or a directory in it was opened by a program that does so for many (monotonic).
+  var walkedAt: UInt64 = 0
+  /// From when on it may be walked again (monotonic).
+  var walkableAt: UInt64 = 0
   /// Names that are known not to be there, and until when (monotonic).
   var absent: [FileName: UInt64] = [:]
   /// Names that this mount changed, and when (monotonic): an answer to a question asked before is out of date.
   var touched: [FileName: UInt64] = [:]
   /// Whether its marker object is known to be there.
   var hasMarker = false
+  /// Whether it is known to be marked (`DirectoryMark`).
+  var isMarked = false
+  /// When this mount marked it (monotonic).
+  var markedAt: UInt64?
   /// Metadata headers of the marker that are no attributes of ours.
   var foreign: [String: String] = [:]
   /// When the marker was stored.
@@ -89,10 +128,24 @@ final class Node: @unchecked Sendable {
   /// Whether what is known here counts more than what the bucket says.
   var isLocal: Bool { content?.isLocal ?? false }
 
-  /// Whether a listed entry shows the version whose attributes are known.
-  func matches(_ entry: RemoteEntry) -> Bool {
-    guard type != .directory, attributesKnown, case .listedFile(let listed) = entry else { return false }
-    return version?.etag == listed.etag && version?.lastModified == listed.lastModified
+  /// Whether a listed entry shows what is known, so that nothing needs to be asked.
+  /// - Parameter isMarked: whether the object may carry attributes that the listing does not show.
+  func matches(_ entry: RemoteEntry, isMarked: Bool) -> Bool {
+    guard attributesKnown || (isTrusted && !isMarked) else { return false }
+    switch entry {
+    case .directory: return type == .directory
+    case .listedDirectory: return type == .directory && !isMarked
+    case .file, .listedFile: return type != .directory && identity != nil && entry.identity == identity
+    }
+  }
+
+  /// Whether a listing shows the version that is known.
+  func shows(_ entry: ListEntry) -> Bool {
+    identity == ObjectIdentity(etag: entry.etag, lastModified: entry.lastModified)
+  }
+
+  private var identity: ObjectIdentity? {
+    version.map { ObjectIdentity(etag: $0.etag, lastModified: $0.lastModified) }
   }
 
   /// Notes that this mount changed a name in this directory.
@@ -130,6 +183,9 @@ struct NodeView: Sendable {
   var shownVersion: ETag?
   var isLeaving: Bool
   var hasMarker: Bool
+  var isMarked: Bool
+  /// Whether `posix` is what the object carries, not just what a listing can tell.
+  var attributesKnown: Bool
   var foreign: [String: String]
   var target: String?
 }

@@ -47,13 +47,7 @@ public struct PosixAttributes: Hashable, Sendable {
 
   /// Reads what an object carries; values that make no sense count as absent.
   public init(_ metadata: ObjectMetadata) {
-    var fields = metadata.userMetadata
-    if let type = metadata.contentType, type.hasPrefix(Self.directoryContentType) {
-      for parameter in type.split(separator: ";").dropFirst() {
-        let pair = parameter.split(separator: "=", maxSplits: 1).map { $0.filter { $0 != " " && $0 != "\"" } }
-        if pair.count == 2, fields[pair[0]] == nil { fields[pair[0]] = pair[1] }
-      }
-    }
+    let fields = Self.fields(of: metadata)
     if let mode = fields["mode"].flatMap({ UInt32($0) }) {
       permissions = mode & 0o7777
       type = FileType(rawValue: mode & FileType.mask)
@@ -63,6 +57,17 @@ public struct PosixAttributes: Hashable, Sendable {
     modified = fields["mtime"].flatMap(Self.parseTime)
     changed = fields["ctime"].flatMap(Self.parseTime)
     accessed = fields["atime"].flatMap(Self.parseTime)
+  }
+
+  /// What an object carries: its headers, and the parameters of a directory's type.
+  static func fields(of metadata: ObjectMetadata) -> [String: String] {
+    guard let type = metadata.contentType, type.hasPrefix(directoryContentType) else { return metadata.userMetadata }
+    var fields = metadata.userMetadata
+    for parameter in type.split(separator: ";").dropFirst() {
+      let pair = parameter.split(separator: "=", maxSplits: 1).map { $0.filter { $0 != " " && $0 != "\"" } }
+      if pair.count == 2, fields[pair[0]] == nil { fields[pair[0]] = pair[1] }
+    }
+    return fields
   }
 
   /// The metadata headers for these attributes.
@@ -80,10 +85,12 @@ public struct PosixAttributes: Hashable, Sendable {
   }
 
   /// What a directory marker with these attributes is stored with.
-  public func markerAttributes(keeping: [String: String] = [:]) -> ObjectAttributes {
-    let fields = userMetadata(type: .directory, keeping: keeping)
+  /// - Parameter isMarked: whether objects in the directory may carry attributes (`DirectoryMark`).
+  public func markerAttributes(keeping: [String: String] = [:], isMarked: Bool) -> ObjectAttributes {
+    var fields = userMetadata(type: .directory, keeping: keeping)
+    fields[DirectoryMark.field] = isMarked ? "1" : nil
     var contentType = Self.directoryContentType
-    for name in Self.names {
+    for name in Self.names + [DirectoryMark.field] {
       if let value = fields[name] { contentType += "; \(name)=\(value)" }
     }
     return ObjectAttributes(contentType: contentType, userMetadata: fields)

@@ -20,14 +20,18 @@ extension Tree {
       node.freshUntil = expiry(from: now)
       node.lookups = 1
       if type == .directory {
+        state.spoilWalks(name, in: directory)
         // It was not there a moment ago, so there is nothing in it.
-        node.listing = Listing(entries: [:], freshUntil: expiry(from: now))
+        node.listing = Listing(
+          entries: [:], isMarked: configuration.attributes != .never, freshUntil: expiry(from: now))
         node.hasMarker = true
+        node.isMarked = configuration.attributes != .never
+        node.markedAt = now
         node.markerTime = configuration.time.wall
       }
       if let target, let etag = version?.etag { node.target = (target, etag) }
       note(node, in: directory, now)
-      return entry(node, state, now)
+      return entry(node, now)
     }
   }
 
@@ -39,7 +43,9 @@ extension Tree {
       directory.touch(name, at: now)
       directory.listing?.entries[name] = nil
       directory.noteAbsent(name, until: expiry(from: now), now: now)
-      if let node = state.child(name, of: parent) { state.detach(node) }
+      guard let node = state.child(name, of: parent) else { return }
+      if node.type == .directory { state.spoilWalks(name, in: directory) }
+      state.detach(node)
     }
   }
 
@@ -61,7 +67,11 @@ extension Tree {
       node.name = newName
       node.parent = newParent
       destination.children[newName] = node.id
-      if node.type == .directory { forgetListings(node, &state) }
+      if node.type == .directory {
+        state.spoilWalks(name, in: source)
+        state.spoilWalks(newName, in: destination)
+        forgetListings(node, &state)
+      }
       note(node, in: destination, now)
       state.dropIfUnused(source)
     }
@@ -98,7 +108,7 @@ extension Tree {
       if node.markerTime == nil { node.markerTime = configuration.time.wall }
       node.attributesKnown = true
       node.freshUntil = expiry(from: now)
-      if let parent = node.parent.flatMap({ state.nodes[$0] }) { parent.touch(node.name, at: now) }
+      if let parent = node.parent.flatMap({ state.nodes[$0] }) { note(node, in: parent, now) }
     }
   }
 
@@ -123,7 +133,7 @@ extension Tree {
     }
   }
 
-  private func note(_ node: Node, in directory: Node, _ now: UInt64) {
+  func note(_ node: Node, in directory: Node, _ now: UInt64) {
     directory.touch(node.name, at: now)
     if let listed = Self.listed(node) { directory.listing?.entries[node.name] = listed }
   }
@@ -131,6 +141,7 @@ extension Tree {
   /// A listing names versions that a copy of the directory has replaced.
   private func forgetListings(_ node: Node, _ state: inout State) {
     node.listing = nil
+    node.movedAt = now
     for child in node.children.values.compactMap({ state.nodes[$0] }) where child.type == .directory {
       forgetListings(child, &state)
     }

@@ -11,32 +11,97 @@ enum KnownEntry: Sendable {
   case gone
 }
 
+/// What the tree can say to a name that a listing shows.
+enum ListedAnswer: Sendable {
+  /// The entry, counted as a lookup.
+  case entry(EntryReply)
+  /// This mount took the name away since.
+  case removed
+  /// Its attributes must be asked for.
+  case ask
+}
+
+/// What is known of a name, for a listing without attributes.
+enum Peek: Hashable, Sendable {
+  case known(fileNumber: UInt64, type: UInt32)
+  /// This mount took the name away since.
+  case removed
+  case unknown
+}
+
 extension Tree {
+  /// Whether the objects in a directory may carry attributes that its listing does not show.
+  /// - Parameter found: whether the directory is marked.
+  func asks(whenMarked found: Bool, _ state: State) -> Bool {
+    switch configuration.attributes {
+    case .always: true
+    case .never: false
+    case .auto: found || state.marksAreLost
+    }
+  }
+
   /// Answers a lookup from what is known and fresh; counts it when it finds something.
   func known(_ name: FileName, in parent: InodeID) -> KnownEntry {
     let now = now
     return withState { state in
-      guard let directory = state.nodes[parent], directory.type == .directory,
-        let path = state.path(of: directory)
-      else { return .gone }
+      guard let directory = state.nodes[parent], directory.type == .directory else { return .gone }
       let listed = directory.listing.flatMap { $0.freshUntil > now ? $0 : nil }
+      let remote = listed?.entries[name]
       if let node = state.child(name, of: parent) {
-        if let listed, let entry = listed.entries[name], node.matches(entry) {
+        if let listed, let remote, node.matches(remote, isMarked: listed.isMarked) {
           node.freshUntil = max(node.freshUntil, listed.freshUntil)
         }
-        if node.isLocal || view(node, state, now).isFresh {
+        if node.isLocal || isFresh(node, now) {
           node.lookups += 1
-          return .answer(entry(node, state, now))
+          return .answer(entry(node, now))
         }
       } else if let until = directory.absent[name], until > now {
         return .answer(absentEntry(until: until, now: now))
       }
+      guard let path = state.path(of: directory) else { return .gone }
       guard let listed else { return .ask(path: NameRules.path(name, in: path), hint: nil) }
-      if let hint = listed.entries[name] {
-        return .ask(path: NameRules.path(name, in: path), hint: hint.isDirectory ? .directory : .object)
+      if let remote {
+        guard listed.isMarked, !remote.isWhole else {
+          let known = Knowledge(until: listed.freshUntil, isTrusted: true)
+          if let node = adopt(name, in: directory, remote, known, &state) {
+            node.lookups += 1
+            return .answer(entry(node, now))
+          }
+          return .ask(path: NameRules.path(name, in: path), hint: nil)
+        }
+        return .ask(path: NameRules.path(name, in: path), hint: remote.isDirectory ? .directory : .object)
       }
       if state.child(name, of: parent) == nil { return .answer(absentEntry(until: listed.freshUntil, now: now)) }
       return .ask(path: NameRules.path(name, in: path), hint: nil)
+    }
+  }
+
+  /// Answers readdirplus for a name that a listing shows, as far as that can be done without asking.
+  /// - Parameters:
+  ///   - isMarked: whether the object may carry attributes that the listing does not show.
+  ///   - start: since when this mount's own changes are newer than the listing.
+  ///   - until: until when the listing is believed.
+  func listed(
+    _ name: StreamedName, in parent: InodeID, isMarked: Bool, changedSince start: UInt64, until: UInt64
+  ) -> ListedAnswer {
+    let now = now
+    return withState { state in
+      guard let directory = state.nodes[parent] else { return .ask }
+      let isTouched = directory.touched[name.name].map { $0 >= start } ?? false
+      if let node = state.child(name.name, of: parent) {
+        if !isTouched, node.matches(name.remote, isMarked: isMarked) { node.freshUntil = max(node.freshUntil, until) }
+        if node.isLocal || isFresh(node, now) {
+          node.lookups += 1
+          return .entry(entry(node, now))
+        }
+      } else if isTouched {
+        return .removed
+      }
+      guard !isMarked || name.remote.isWhole, !isTouched,
+        let node = adopt(name.name, in: directory, name.remote, Knowledge(until: until, isTrusted: true), &state)
+      else { return .ask }
+      node.lookups += 1
+      return .entry(entry(node, now))
     }
   }
 
@@ -62,19 +127,19 @@ extension Tree {
     return withState { state in
       guard let directory = state.nodes[parent] else { return absentEntry(until: now, now: now) }
       if let touched = directory.touched[name], touched >= start { return nil }
-      let until = expiry(from: start)
-      guard let node = adopt(name, in: directory, remote, until: until, &state) else {
-        directory.noteAbsent(name, until: until, now: now)
-        return absentEntry(until: until, now: now)
+      let known = Knowledge(until: expiry(from: start), askedAt: start)
+      guard let node = adopt(name, in: directory, remote, known, &state) else {
+        directory.noteAbsent(name, until: known.until, now: now)
+        return absentEntry(until: known.until, now: now)
       }
       if counts { node.lookups += 1 }
-      return entry(node, state, now)
+      return entry(node, now)
     }
   }
 
   /// Makes the node for `name` agree with the bucket, but for what is newer here.
   private func adopt(
-    _ name: FileName, in directory: Node, _ remote: RemoteEntry?, until: UInt64, _ state: inout State
+    _ name: FileName, in directory: Node, _ remote: RemoteEntry?, _ known: Knowledge, _ state: inout State
   ) -> Node? {
     let existing = state.child(name, of: directory.id)
     if let existing, existing.isLocal { return existing }
@@ -85,37 +150,61 @@ extension Tree {
     }
     let type = fileType(of: remote, known: existing)
     if let existing, existing.type == type {
-      learn(existing, remote, until: until)
+      learn(existing, remote, known, &state)
       return existing
     }
     if let existing { state.detach(existing) }
     let node = state.add(name, to: directory, type: type, posix: PosixAttributes())
-    learn(node, remote, until: until)
+    learn(node, remote, known, &state)
+    if type == .directory { takeForeseen(node, &state) }
     return node
   }
 
+  /// How far what the bucket says is believed.
+  struct Knowledge: Sendable {
+    /// Monotonic time until which it is.
+    var until: UInt64
+    /// When it was asked for (monotonic).
+    var askedAt: UInt64 = 0
+    /// Whether a listing tells all there is.
+    var isTrusted = false
+  }
+
   /// Notes what the bucket says of a node that is not local.
-  func learn(_ node: Node, _ remote: RemoteEntry, until: UInt64) {
+  func learn(_ node: Node, _ remote: RemoteEntry, _ known: Knowledge, _ state: inout State) {
     switch remote {
     case .file(let metadata):
       node.version = FileVersion(metadata)
       node.posix = PosixAttributes(metadata)
       node.attributesKnown = true
     case .listedFile(let entry):
-      if node.version?.etag != entry.etag || node.version?.lastModified != entry.lastModified {
+      if !node.shows(entry) {
         node.version = FileVersion(entry)
         node.posix = PosixAttributes()
         node.attributesKnown = false
       }
+      node.isTrusted = known.isTrusted
     case .directory(let marker):
       node.posix = marker.map { PosixAttributes($0) } ?? PosixAttributes()
       node.foreign = marker.map { FileVersion($0).foreign } ?? [:]
       node.markerTime = marker?.lastModified
       node.hasMarker = marker != nil
       node.attributesKnown = true
-    case .listedDirectory: break
+      learnMark(node, marker, askedAt: known.askedAt, &state)
+    case .listedDirectory:
+      node.isTrusted = known.isTrusted
     }
-    node.freshUntil = until
+    node.freshUntil = known.until
+  }
+
+  private func learnMark(_ node: Node, _ marker: ObjectMetadata?, askedAt start: UInt64, _ state: inout State) {
+    if let markedAt = node.markedAt {
+      guard markedAt < start else { return }
+      // Either somebody else has replaced the marker, or the server keeps none of what it is stored with.
+      if let marker, !DirectoryMark.isSet(on: marker) { state.marksAreLost = true }
+      node.markedAt = nil
+    }
+    node.isMarked = marker.map { DirectoryMark.isSet(on: $0) } ?? false
   }
 
   private func fileType(of remote: RemoteEntry, known: Node?) -> FileType {
@@ -143,34 +232,26 @@ extension Tree {
         if node.type == .directory, remote == nil, holdsLocalFiles(node, state) { return true }
         guard let remote, fileType(of: remote, known: node) == node.type else {
           state.detach(node)
+          // It shows something else, or something that is not there any more.
+          parent.listing = nil
           return false
         }
-        learn(node, remote, until: expiry(from: start))
+        learn(node, remote, Knowledge(until: expiry(from: start), askedAt: start), &state)
         return true
       }
       guard node.id == .root else { return false }
-      if let remote { learn(node, remote, until: expiry(from: start)) }
+      if let remote { learn(node, remote, Knowledge(until: expiry(from: start), askedAt: start), &state) }
       return true
     }
   }
 
-  /// Renews a known child whose version a listing has shown again; false when its attributes must be asked for.
-  func confirm(_ name: StreamedName, in directory: InodeID, askedAt start: UInt64) -> Bool {
-    withState { state in
-      guard let node = state.child(name.name, of: directory), node.isLocal || node.matches(name.remote) else {
-        return false
-      }
-      node.freshUntil = max(node.freshUntil, expiry(from: start))
-      return true
-    }
-  }
-
-  /// Whether the attributes of a listed name have to be asked for.
+  /// Whether the attributes of a name in a marked directory have to be asked for.
   func asks(_ name: StreamedName, in directory: InodeID) -> Bool {
     let now = now
     return withState { state in
       guard let node = state.child(name.name, of: directory) else { return true }
-      return !(node.isLocal || node.matches(name.remote) || (node.freshUntil > now && node.attributesKnown))
+      return
+        !(node.isLocal || node.matches(name.remote, isMarked: true) || (node.freshUntil > now && node.attributesKnown))
     }
   }
 
@@ -180,20 +261,34 @@ extension Tree {
     return withState { state in
       guard let node = state.nodes[id] else { return nil }
       node.lookups += 1
-      return entry(node, state, now)
+      return entry(node, now)
     }
   }
 
   /// Remembers a complete listing, with what this mount changed while it was made.
-  func store(_ entries: [FileName: RemoteEntry], for directory: InodeID, askedAt start: UInt64) {
+  /// - Parameter isMarked: whether the directory was found to be marked.
+  func store(
+    _ entries: [FileName: RemoteEntry], for directory: InodeID, isMarked: Bool, askedAt start: UInt64
+  ) {
     withState { state in
       guard let node = state.nodes[directory], node.type == .directory else { return }
-      var entries = entries
-      for (name, time) in node.touched where time >= start {
-        entries[name] = state.child(name, of: directory).flatMap(Self.listed)
-      }
-      node.listing = Listing(entries: entries, freshUntil: expiry(from: start))
+      keep(entries, for: node, isMarked: isMarked, askedAt: start, state)
     }
+  }
+
+  func keep(
+    _ entries: [FileName: RemoteEntry], for node: Node, isMarked: Bool, askedAt start: UInt64, _ state: State
+  ) {
+    if let movedAt = node.movedAt, movedAt >= start { return }
+    let until = expiry(from: start)
+    if let listing = node.listing, listing.freshUntil > until { return }
+    var entries = entries
+    for (name, time) in node.touched where time >= start {
+      entries[name] = state.child(name, of: node.id).flatMap(Self.listed)
+    }
+    let isMarkedSince = node.markedAt.map { $0 >= start } ?? false
+    node.listing = Listing(
+      entries: entries, isMarked: asks(whenMarked: isMarked || isMarkedSince, state), freshUntil: until)
   }
 
   /// A node as a listing shows it; nil for a file the bucket does not have yet.
@@ -217,11 +312,14 @@ extension Tree {
     }
   }
 
-  /// Whether this mount took a name away after `start`.
-  func wasRemoved(_ name: FileName, from directory: InodeID, since start: UInt64) -> Bool {
+  /// What is known of a name, without asking or counting.
+  func peek(_ name: FileName, in directory: InodeID, changedSince start: UInt64) -> Peek {
     withState { state in
-      guard let node = state.nodes[directory], let touched = node.touched[name] else { return false }
-      return touched >= start && node.children[name] == nil
+      if let child = state.child(name, of: directory) {
+        return .known(fileNumber: child.fileNumber, type: child.type.rawValue)
+      }
+      let touched = state.nodes[directory]?.touched[name] ?? 0
+      return touched >= start && touched > 0 ? .removed : .unknown
     }
   }
 }

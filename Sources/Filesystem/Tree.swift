@@ -13,6 +13,12 @@ final class Tree: Sendable {
     /// Those of all nodes: two files with one number are one file to diff, cp and mv.
     var fileNumbers: Set<UInt64> = [1]
     var nextInode: UInt64 = 2
+    /// A marker did not keep the mark: what listings show is never all there is.
+    var marksAreLost = false
+    /// Walks under way, and what they found in directories that nobody has looked up since, by path.
+    var walks: [Walk] = []
+    var nextWalk = 0
+    var foreseen: [String: Foreseen] = [:]
   }
 
   let configuration: FilesystemConfiguration
@@ -57,16 +63,25 @@ final class Tree: Sendable {
   }
 
   func view(_ node: Node, _ state: State, _ now: UInt64) -> NodeView {
-    let left = node.freshUntil > now ? Double(node.freshUntil - now) / 1e9 : 0
-    return NodeView(
+    NodeView(
       id: node.id, parent: node.parent, name: node.name, path: state.path(of: node), type: node.type,
       posix: node.posix, version: node.version, attributes: attributes(of: node),
-      lifetime: node.isLocal ? configuration.metadataLifetime : left,
-      isFresh: node.freshUntil > now && (node.attributesKnown || node.id == .root),
+      lifetime: lifetime(of: node, now),
+      isFresh: isFresh(node, now),
       isLocal: node.isLocal, content: node.content, shownVersion: shownVersion(of: node), isLeaving: node.isLeaving,
-      hasMarker: node.hasMarker,
+      hasMarker: node.hasMarker, isMarked: node.isMarked, attributesKnown: node.attributesKnown,
       foreign: node.foreign,
       target: node.target.flatMap { $0.etag == node.version?.etag ? $0.text : nil })
+  }
+
+  /// Whether what is known of it may be shown without asking.
+  func isFresh(_ node: Node, _ now: UInt64) -> Bool {
+    node.freshUntil > now && (node.attributesKnown || node.isTrusted || node.id == .root)
+  }
+
+  private func lifetime(of node: Node, _ now: UInt64) -> Double {
+    if node.isLocal { return configuration.metadataLifetime }
+    return node.freshUntil > now ? Double(node.freshUntil - now) / 1e9 : 0
   }
 
   private func attributes(of node: Node) -> FileAttributes {
@@ -89,11 +104,10 @@ final class Tree: Sendable {
     return content.isLocal ? nil : content.version?.etag
   }
 
-  func entry(_ node: Node, _ state: State, _ now: UInt64) -> EntryReply {
-    let view = view(node, state, now)
-    node.shownVersion = view.shownVersion
+  func entry(_ node: Node, _ now: UInt64) -> EntryReply {
+    node.shownVersion = shownVersion(of: node)
     return EntryReply(
-      inode: node.id, generation: generation, attributes: view.attributes, lifetime: view.lifetime)
+      inode: node.id, generation: generation, attributes: attributes(of: node), lifetime: lifetime(of: node, now))
   }
 
   func absentEntry(until: UInt64, now: UInt64) -> EntryReply {
@@ -169,6 +183,7 @@ extension Tree.State {
   mutating func dropIfUnused(_ node: Node) {
     var next: Node? = node
     while let node = next, node.id != .root, node.lookups == 0, node.content == nil, node.children.isEmpty {
+      noteForgotten(node)
       let parent = node.parent.flatMap { nodes[$0] }
       if let parent, parent.children[node.name] == node.id { parent.children[node.name] = nil }
       nodes[node.id] = nil

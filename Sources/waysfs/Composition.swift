@@ -152,7 +152,7 @@ private final class Mount: MountEngine {
     FilesystemConfiguration(
       prefix: settings.target.prefix, uid: settings.uid, gid: settings.gid, fileMode: settings.fileMode,
       directoryMode: settings.directoryMode, metadataLifetime: settings.metadataLifetime,
-      readOnly: settings.readOnly, host: hostName(), writeMode: settings.writeMode,
+      attributes: settings.attributes, readOnly: settings.readOnly, host: hostName(), writeMode: settings.writeMode,
       parallelRequests: settings.connections)
   }
 

@@ -24,10 +24,11 @@ final class Bench: Sendable {
   private let scheduled: Scheduled
   let context = CallContext(uid: 1000, gid: 100)
 
+  /// - Parameter rootIsMarked: someone has written to the root before, as to every bucket in use.
   init(
     over memory: InMemoryObjectStore? = nil, prefix: String = "", lifetime: Double = 10, readOnly: Bool = false,
     directory: TemporaryDirectory? = nil, writeMode: WriteMode = .close, journalLimit: UInt64? = nil,
-    power: Power? = nil, disk: JournalDisk? = nil
+    power: Power? = nil, disk: JournalDisk? = nil, attributes: AttributesMode = .auto, rootIsMarked: Bool = true
   ) throws {
     let memory = memory ?? InMemoryObjectStore(time: clock.timeSource)
     self.memory = memory
@@ -41,6 +42,7 @@ final class Bench: Sendable {
       clock: .system)
     var configuration = FilesystemConfiguration(prefix: prefix, uid: 7, gid: 8)
     configuration.metadataLifetime = lifetime
+    configuration.attributes = attributes
     configuration.readOnly = readOnly
     configuration.time = clock.timeSource
     configuration.host = "bench"
@@ -57,6 +59,10 @@ final class Bench: Sendable {
       conditions: ConditionalWrites(store: store, journal: journal, scratchPrefix: prefix, random: { 42 }, log: log),
       workers: workers, memory: ByteBudget(total: 32 << 20), configuration: configuration, log: log,
       schedule: { _, body in scheduled.add(body) })
+    if rootIsMarked, prefix.isEmpty {
+      try memory.put(PutRequest(ObjectKey(DirectoryMark.rootName), body: .bytes([])))
+      filesystem.tree.marked(.root)
+    }
     if let power { store.setRule(power.rule) }
   }
 
@@ -217,6 +223,11 @@ final class Bench: Sendable {
   func metadata(_ key: String) throws -> [String: String] {
     try memory.head(ObjectKey(key)).userMetadata
   }
+}
+
+extension InMemoryObjectStore {
+  /// All objects but the mark of the root.
+  var files: [ObjectKey] { keys.filter { $0.string != DirectoryMark.rootName } }
 }
 
 /// What is to be done later, in tests when they say so. Thread-safe.

@@ -16,7 +16,7 @@ import WritePath
   private func bench() throws -> Bench { try Bench(over: memory, directory: directory, writeMode: .writeback) }
 
   private var contents: Set<String> {
-    Set(memory.keys.compactMap { memory.bytes(of: $0) }.map { String(decoding: $0, as: UTF8.self) })
+    Set(memory.files.compactMap { memory.bytes(of: $0) }.map { String(decoding: $0, as: UTF8.self) })
   }
 
   /// A file whose version `closed` waits, while the bucket has somebody else's.
@@ -146,7 +146,7 @@ import WritePath
     try bench.put("big", "theirs")
     bench.runUploads()
     #expect(bench.text("big") == "theirs")
-    let kept = memory.keys.filter { $0.string.contains("conflict bench") }
+    let kept = memory.files.filter { $0.string.contains("conflict bench") }
     #expect(kept.count == 1)
     #expect(kept.first.flatMap { memory.bytes(of: $0) } == bytes)
     #expect(memory.uploadCount == 0)

@@ -92,7 +92,7 @@ import Testing
       model.remove(path)
       if let found { model.change(path, found) }
     }
-    let others = memory.keys.filter { !Self.names.contains($0.string) && !$0.string.hasSuffix("/") }
+    let others = memory.files.filter { !Self.names.contains($0.string) && !$0.string.hasSuffix("/") }
     #expect(others == [], "\(moment)")
     #expect(memory.uploadCount == 0, "\(moment)")
     model.open = []

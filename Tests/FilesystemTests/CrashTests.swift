@@ -174,7 +174,7 @@ import Testing
     next.filesystem.takeUpUnsent()
     next.runUploads()
     let found = Dictionary(
-      uniqueKeysWithValues: memory.keys.filter { !$0.string.hasSuffix("/") && !$0.string.contains("-probe-") }.map {
+      uniqueKeysWithValues: memory.files.filter { !$0.string.hasSuffix("/") && !$0.string.contains("-probe-") }.map {
         ($0.string, Self.text(memory.bytes(of: $0) ?? []))
       })
     guard power.isDead else { return nil }

@@ -114,7 +114,7 @@ import Testing
     try bench.unlink("d/x")
     #expect(try bench.names("d") == [])
     try bench.removeDirectory("d")
-    #expect(bench.memory.keys == [])
+    #expect(bench.memory.files == [])
     #expect(failure { try bench.removeDirectory("d") } == .noSuchFileOrDirectory)
   }
 

@@ -40,7 +40,7 @@ import Testing
     #expect(next.text("new") == "precious")
     #expect(next.text("edited") == "01AB456789")
     next.filesystem.takeUpUnsent()
-    #expect(next.memory.keys.count == 2, "nothing is sent twice")
+    #expect(next.memory.files.count == 2, "nothing is sent twice")
   }
 
   @Test func whatTheBucketGotWithoutAnswerIsNoConflictForTheNextMount() throws {
@@ -57,7 +57,7 @@ import Testing
     let next = try Bench(over: memory, directory: directory)
     next.filesystem.takeUpUnsent()
     #expect(next.text("a") == "first")
-    #expect(next.memory.keys.count == 1, "no conflict copy")
+    #expect(next.memory.files.count == 1, "no conflict copy")
   }
 
   @Test func somebodyElsesEditIsNotOverwritten() throws {
@@ -68,7 +68,7 @@ import Testing
     try bench.put("a", "theirs")
     #expect(failure { try bench.close(handle) } == .staleNFSFileHandle)
     #expect(bench.text("a") == "theirs")
-    let kept = try #require(bench.memory.keys.first { $0.string.contains("conflict bench") })
+    let kept = try #require(bench.memory.files.first { $0.string.contains("conflict bench") })
     #expect(bench.memory.bytes(of: kept) == Array("OURS".utf8))
     #expect(try bench.load("a") == Array("theirs".utf8))
   }
@@ -80,7 +80,7 @@ import Testing
     try bench.put("a", "theirs")
     #expect(failure { try bench.close(handle) } == .staleNFSFileHandle)
     #expect(bench.text("a") == "theirs")
-    #expect(bench.memory.keys.count == 2)
+    #expect(bench.memory.files.count == 2)
     #expect(try bench.load("a") == Array("theirs".utf8))
   }
 
@@ -94,8 +94,8 @@ import Testing
     try bench.put("a", "theirs")
     #expect(failure { try bench.close(handle) } == .staleNFSFileHandle)
     #expect(bench.text("a") == "theirs")
-    #expect(bench.memory.keys.contains { $0.string.contains("conflict bench") })
-    #expect(!bench.memory.keys.contains { $0.string.contains("waysfs-probe") })
+    #expect(bench.memory.files.contains { $0.string.contains("conflict bench") })
+    #expect(!bench.memory.files.contains { $0.string.contains("waysfs-probe") })
   }
 
   @Test func aReaderNeverSeesTwoVersions() throws {

@@ -24,10 +24,10 @@ import Testing
   @Test func whatARenamedFileReplacedDoesNotComeBackWhenItIsRemoved() throws {
     let bench = try replacing()
     try bench.unlink("final")
-    #expect(bench.memory.keys.isEmpty)
+    #expect(bench.memory.files.isEmpty)
     #expect(try bench.exists("final") == false)
     #expect(bench.filesystem.drain() == [])
-    #expect(bench.memory.keys.isEmpty)
+    #expect(bench.memory.files.isEmpty)
   }
 
   @Test func whatARenamedFileReplacedDoesNotComeBackWhenItMovesOn() throws {
@@ -35,7 +35,7 @@ import Testing
     try bench.rename("final", to: "further")
     #expect(try bench.exists("final") == false)
     #expect(bench.filesystem.drain() == [])
-    #expect(bench.memory.keys == [ObjectKey("further")])
+    #expect(bench.memory.files == [ObjectKey("further")])
     #expect(bench.text("further") == "content")
   }
 
@@ -48,7 +48,7 @@ import Testing
     bench.runUploads()
     #expect(bench.filesystem.drain() == [])
     #expect(bench.text("final") == "third")
-    #expect(bench.memory.keys == [ObjectKey("final")])
+    #expect(bench.memory.files == [ObjectKey("final")])
   }
 
   @Test func severalSavesSurviveACrashWithoutConflict() throws {
@@ -64,7 +64,7 @@ import Testing
     let next = try bench(memory, directory)
     next.filesystem.takeUpUnsent()
     #expect(next.text("final") == "second")
-    #expect(next.memory.keys == [ObjectKey("final")])
+    #expect(next.memory.files == [ObjectKey("final")])
   }
 
   @Test func anUploadedFileRenamedOverOneThatWaitsLeavesNothingOfIt() throws {
@@ -73,7 +73,7 @@ import Testing
     try bench.rename("other", to: "final")
     #expect(bench.filesystem.drain() == [])
     #expect(bench.text("final") == "from elsewhere")
-    #expect(bench.memory.keys == [ObjectKey("final")])
+    #expect(bench.memory.files == [ObjectKey("final")])
   }
 
   @Test func aFileRenamedOverOneWhoseUploadWasNotHeardOfIsNoConflict() throws {
@@ -87,7 +87,7 @@ import Testing
     try bench.rename("new", to: "final")
     #expect(bench.filesystem.drain() == [])
     #expect(bench.text("final") == "second")
-    #expect(bench.memory.keys == [ObjectKey("final")])
+    #expect(bench.memory.files == [ObjectKey("final")])
   }
 
   @Test func aRenameDoesNotRemoveWhatSomebodyElseStoredUnderTheOldName() throws {
@@ -110,7 +110,7 @@ import Testing
     bench.runUploads()
     try bench.rename("a", to: "b")
     #expect(bench.filesystem.drain() == [])
-    #expect(bench.memory.keys == [ObjectKey("b")])
+    #expect(bench.memory.files == [ObjectKey("b")])
     #expect(bench.text("b") == "ours")
   }
 
@@ -119,7 +119,7 @@ import Testing
     try bench.put("final", "theirs")
     _ = bench.filesystem.drain()
     #expect(bench.text("final") == "theirs")
-    let kept = try #require(bench.memory.keys.first { $0.string.contains("conflict bench") })
+    let kept = try #require(bench.memory.files.first { $0.string.contains("conflict bench") })
     #expect(bench.memory.bytes(of: kept) == Array("content".utf8))
   }
 
@@ -135,7 +135,7 @@ import Testing
     try bench.write(" and half".utf8, to: open, at: 4)
     try bench.close(open)
     #expect(bench.filesystem.drain() == [])
-    #expect(bench.memory.keys.map(\.string) == ["e/", "e/final", "e/open", "e/other"])
+    #expect(bench.memory.files.map(\.string) == ["e/", "e/final", "e/open", "e/other"])
     #expect(bench.text("e/final") == "content")
     #expect(bench.text("e/open") == "half and half")
   }
@@ -151,7 +151,7 @@ import Testing
     try bench.close(handle)
     #expect(bench.filesystem.drain() == [])
     #expect(bench.text("final") == "content")
-    #expect(bench.memory.keys == [ObjectKey("final")])
+    #expect(bench.memory.files == [ObjectKey("final")])
   }
 
   @Test func aRenameThatTheJournalCannotTakeLeavesBothFiles() throws {

@@ -49,7 +49,7 @@ import Testing
     #expect(try bench.read(handle, at: 8 << 20, count: 100) == Array(bytes[(8 << 20)..<(8 << 20) + 100]))
     try bench.write("x".utf8, to: handle)
     try bench.close(handle)
-    #expect(bench.memory.keys.map(\.string) == ["b", "d/"])
+    #expect(bench.memory.files.map(\.string) == ["b", "d/"])
     #expect(bench.object("b")?.first == UInt8(ascii: "x"))
   }
 
@@ -68,7 +68,7 @@ import Testing
     #expect(try bench.read(handle, at: 8 << 20, count: 100) == Array(bytes[(8 << 20)..<(8 << 20) + 100]))
     try bench.write("x".utf8, to: handle)
     try bench.close(handle)
-    #expect(bench.memory.keys.map(\.string) == ["e/", "e/a"])
+    #expect(bench.memory.files.map(\.string) == ["e/", "e/a"])
     #expect(bench.object("e/a")?.first == UInt8(ascii: "x"))
   }
 
@@ -86,7 +86,7 @@ import Testing
     let handle = try #require(opened.withLock { $0 })
     #expect(try bench.read(handle, at: 8 << 20, count: 100) == Array(bytes[(8 << 20)..<(8 << 20) + 100]))
     try bench.close(handle)
-    #expect(bench.memory.keys.map(\.string) == ["d/", "d/a"])
+    #expect(bench.memory.files.map(\.string) == ["d/", "d/a"])
     #expect(bench.object("d/a")?.first == UInt8(ascii: "x"))
   }
 
@@ -101,7 +101,7 @@ import Testing
     #expect(!once.isFirst)
     try bench.close(handle)
     #expect(bench.filesystem.drain() == [])
-    #expect(bench.memory.keys == [ObjectKey("b")])
+    #expect(bench.memory.files == [ObjectKey("b")])
     #expect(bench.text("b") == "during")
   }
 
@@ -125,7 +125,7 @@ import Testing
     }
     let next = try Bench(over: memory, directory: directory, writeMode: mode)
     next.filesystem.takeUpUnsent()
-    #expect(memory.keys.map(\.string) == ["e/", "e/a"])
+    #expect(memory.files.map(\.string) == ["e/", "e/a"])
     #expect(next.text("e/a") == "during")
   }
 
@@ -145,9 +145,9 @@ import Testing
     gate.open()
     #expect(isRemoved.wait() == nil)
     isOver.wait()
-    #expect(bench.memory.keys.isEmpty)
+    #expect(bench.memory.files.isEmpty)
     #expect(bench.filesystem.drain() == [])
-    #expect(bench.memory.keys.isEmpty)
+    #expect(bench.memory.files.isEmpty)
     #expect(bench.journal.space.used == 0)
   }
 
@@ -163,8 +163,8 @@ import Testing
     #expect(!once.isFirst)
     next.runUploads()
     _ = next.filesystem.drain()
-    let contents = Set(memory.keys.compactMap { memory.bytes(of: $0) }.map { String(decoding: $0, as: UTF8.self) })
+    let contents = Set(memory.files.compactMap { memory.bytes(of: $0) }.map { String(decoding: $0, as: UTF8.self) })
     #expect(contents == ["of before", "of now"])
-    #expect(memory.keys.count == 2)
+    #expect(memory.files.count == 2)
   }
 }

@@ -28,10 +28,10 @@ import Testing
 
   private static let names = ["a", "b", "c", "d/x", "d/y", "e/f/z"]
 
-  @Test(arguments: [UInt64(1), 2, 3, 4])
-  func randomOperations(seed: UInt64) throws {
+  @Test(arguments: [UInt64(1), 2, 3, 4], AttributesMode.allCases)
+  func randomOperations(seed: UInt64, attributes: AttributesMode) throws {
     var dice = Dice(state: seed)
-    let bench = try Bench(lifetime: seed % 2 == 0 ? 0 : 100)
+    let bench = try Bench(lifetime: seed % 2 == 0 ? 0 : 100, attributes: attributes, rootIsMarked: false)
     for directory in ["d", "e", "e/f"] { try bench.makeDirectory(directory) }
     var model = Model()
     for step in 0..<400 {
@@ -42,7 +42,7 @@ import Testing
     model.open = []
     try compare(bench, model, "seed \(seed) at the end")
     for (path, bytes) in model.files { #expect(bench.object(path) == bytes, "seed \(seed): \(path) in the bucket") }
-    let keys = bench.memory.keys.filter { !$0.string.hasSuffix("/") }
+    let keys = bench.memory.files.filter { !$0.string.hasSuffix("/") }
     #expect(keys.map(\.string).sorted() == model.files.keys.sorted(), "seed \(seed)")
     #expect(bench.memory.uploadCount == 0, "seed \(seed): no upload is left over")
   }

@@ -78,7 +78,7 @@ import Testing
         #expect(bench.filesystem.drain() == [], "\(kind)")
         bench.runUploads()
         #expect(bench.journal.space.used == 0, "\(kind) \(answerIsLost)")
-        #expect(bench.memory.keys.map(\.string) == ["large", "small"], "\(kind) \(answerIsLost)")
+        #expect(bench.memory.files.map(\.string) == ["large", "small"], "\(kind) \(answerIsLost)")
         for path in ["small", "large"] { try bench.unlink(path) }
       }
     }

@@ -10,7 +10,7 @@ import Testing
     let bench = try Bench()
     try bench.put("a", "bytes", metadata: ["mode": "33261", "custom": "kept"])
     try bench.rename("a", to: "b")
-    #expect(bench.memory.keys == [ObjectKey("b")])
+    #expect(bench.memory.files == [ObjectKey("b")])
     #expect(bench.text("b") == "bytes")
     #expect(try bench.metadata("b") == ["mode": "33261", "custom": "kept"])
     #expect(try bench.exists("a") == false)
@@ -23,7 +23,7 @@ import Testing
     try bench.save(".text.swp", "new".utf8)
     try bench.rename(".text.swp", to: "text")
     #expect(try bench.load("text") == Array("new".utf8))
-    #expect(bench.memory.keys == [ObjectKey("text")])
+    #expect(bench.memory.files == [ObjectKey("text")])
   }
 
   @Test func aBackupIsAnotherFileThanItsSuccessor() throws {
@@ -82,7 +82,7 @@ import Testing
     #expect(try bench.names("") == ["dst"])
     #expect(try bench.names("dst") == ["empty", "sub", "x"])
     #expect(try bench.load("dst/sub/deep/z") == Array("sub/deep/z".utf8))
-    #expect(bench.memory.keys.allSatisfy { $0.hasPrefix("dst/") })
+    #expect(bench.memory.files.allSatisfy { $0.hasPrefix("dst/") })
     try bench.write("ed".utf8, to: open, at: 4)
     try bench.close(open)
     #expect(bench.text("dst/sub/open") == "opened")

@@ -19,7 +19,7 @@ import Testing
 
   /// All contents in the bucket.
   private func contents(_ memory: InMemoryObjectStore) -> Set<String> {
-    Set(memory.keys.compactMap { memory.bytes(of: $0) }.map { String(decoding: $0, as: UTF8.self) })
+    Set(memory.files.compactMap { memory.bytes(of: $0) }.map { String(decoding: $0, as: UTF8.self) })
   }
 
   @Test func twoMountsThatMadeTheSameNameBothKeepTheirBytes() throws {
@@ -71,7 +71,7 @@ import Testing
     next.filesystem.takeUpUnsent()
     #expect(next.text("a") == "theirs")
     #expect(try next.metadata("a") == ["mode": "33152", "of": "theirs"])
-    let kept = try #require(memory.keys.first { $0.string.contains("conflict bench") })
+    let kept = try #require(memory.files.first { $0.string.contains("conflict bench") })
     #expect(memory.bytes(of: kept) == bytes)
     #expect(memory.uploadCount == 0)
   }
@@ -84,7 +84,7 @@ import Testing
     next.filesystem.takeUpUnsent()
     next.runUploads()
     #expect(memory.bytes(of: ObjectKey("a")) == bytes)
-    #expect(memory.keys == [ObjectKey("a")])
+    #expect(memory.files == [ObjectKey("a")])
   }
 
   @Test func aResumedUploadSendsNoPartTwice() throws {
@@ -111,7 +111,7 @@ import Testing
     let next = try bench(memory, directory, .close)
     next.filesystem.takeUpUnsent()
     #expect(try JournalInventory.read(root: directory.path).isEmpty)
-    #expect(memory.keys == [ObjectKey("a")])
+    #expect(memory.files == [ObjectKey("a")])
     #expect(next.text("a") == "content")
   }
 

@@ -129,7 +129,7 @@ import Testing
     next.filesystem.takeUpUnsent()
     #expect(next.text("final") == "content")
     #expect(next.object("new") == nil)
-    #expect(next.memory.keys.count == 1)
+    #expect(next.memory.files.count == 1)
   }
 
   @Test func savingAsEditorsDoWithAnExclusiveTemporaryFile() throws {
@@ -146,7 +146,7 @@ import Testing
     #expect(bench.object("text.tmp") == nil)
     #expect(bench.filesystem.drain() == [])
     #expect(bench.text("text") == "new")
-    #expect(bench.memory.keys.count == 1)
+    #expect(bench.memory.files.count == 1)
   }
 
   @Test func aRemovedFileDoesNotComeBack() throws {
@@ -156,11 +156,11 @@ import Testing
       try bench.save("a", "x".utf8)
       try bench.unlink("a")
       bench.runUploads()
-      #expect(bench.memory.keys.isEmpty)
+      #expect(bench.memory.files.isEmpty)
     }
     let next = try bench(memory, directory)
     next.filesystem.takeUpUnsent()
-    #expect(next.memory.keys.isEmpty)
+    #expect(next.memory.files.isEmpty)
   }
 
   /// Making and removing files is what a journal on ext4 spends its time with.
@@ -217,7 +217,7 @@ import Testing
     let next = try bench(memory, directory)
     next.filesystem.takeUpUnsent()
     #expect(next.text("a") == "newer")
-    #expect(next.memory.keys.count == 1, "no conflict copy")
+    #expect(next.memory.files.count == 1, "no conflict copy")
   }
 
   @Test func somebodyElsesChangeIsFoundInTheBackground() throws {
@@ -229,7 +229,7 @@ import Testing
     try bench.put("a", "theirs")
     bench.runUploads()
     #expect(bench.text("a") == "theirs")
-    #expect(bench.memory.keys.contains { $0.string.contains("conflict bench") })
+    #expect(bench.memory.files.contains { $0.string.contains("conflict bench") })
     #expect(failure { try bench.filesystem.flush(handle, bench.context) } == .staleNFSFileHandle)
   }
 

@@ -19,6 +19,7 @@ struct MountFlags: ParsableArguments {
   @Flag(.allowOther) var allowOther = false
   @Flag(.allowNonEmpty) var allowNonEmpty = false
   @Option(.metadataLifetime) var metadataLifetime: String?
+  @Option(.attributes) var attributes: String?
   @Option(.memoryLimit) var memoryLimit: String?
   @Option(.connections) var connections: String?
   @Option(.caFile) var caFile: String?
@@ -59,7 +60,7 @@ struct MountFlags: ParsableArguments {
       (.writeMode, writeMode), (.journalLimit, journalLimit), (.uid, uid), (.gid, gid), (.umask, umask),
       (.fileMode, fileMode), (.directoryMode, directoryMode),
       (.allowOther, allowOther ? "yes" : nil), (.allowNonEmpty, allowNonEmpty ? "yes" : nil),
-      (.metadataLifetime, metadataLifetime),
+      (.metadataLifetime, metadataLifetime), (.attributes, attributes),
       (.memoryLimit, memoryLimit),
       (.connections, connections), (.caFile, caFile), (.logLevel, logLevel), (.logFile, logFile),
       (.mountTimeout, mountTimeout), (.profile, profile), (.configurationFile, configurationFile),

@@ -1,8 +1,9 @@
 /// A setting of a mount that the user can choose.
 enum MountOption: String, CaseIterable, Sendable {
   case endpoint, region, addressing, readOnly, foreground, cacheDirectory, uid, gid, umask, fileMode, directoryMode
-  case writeMode, journalLimit, allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections, caFile, logLevel,
-    logFile, mountTimeout
+  case writeMode, journalLimit, allowOther, allowNonEmpty, metadataLifetime, attributes, memoryLimit, connections,
+    caFile,
+    logLevel, logFile, mountTimeout
   case profile, configurationFile, credentialsFile, apiKeyFile, awsProfile, apiURL
 }
 
@@ -107,13 +108,23 @@ extension OptionSpelling {
     help: "For how long names and attributes are believed before the server is asked again: 30, 500ms, 5m.",
     defaultText: "10s",
     details: "Changes made by others appear within this time.")
+  static let attributes = OptionSpelling(
+    name: "attributes", sets: .attributes, argument: .value("when"),
+    help: """
+      When modes, owners, times and links are asked for that a listing does not show: auto, in directories that waysfs \
+      has marked; always; never.
+      """, defaultText: "auto",
+    details: """
+      Asking takes a request for each object. With auto, what other programs (s3fs) have stored is not shown in \
+      directories that waysfs has not written to; with never, attributes cannot be changed.
+      """)
   static let memoryLimit = OptionSpelling(
     name: "memory-limit", sets: .memoryLimit, argument: .value("size"),
     help: "The most memory that is used for file contents: 256MiB, 1G.",
     defaultText: "256MiB, or half of what the control group allows where that is less",
     details: """
-      K, M, G and T count in powers of 1024, KB, MB, GB and TB in powers of 1000. The process takes up to 64 MiB more for \
-      everything else; there is a warning where its control group (cgroups(7)) has no room for that.
+      K, M, G and T count in powers of 1024, KB, MB, GB and TB in powers of 1000. The process takes up to 64 MiB more \
+      for everything else; there is a warning where its control group, see cgroups(7), allows less than that.
       """)
   static let connections = OptionSpelling(
     name: "connections", sets: .connections, argument: .value("number"),
@@ -159,8 +170,8 @@ extension OptionSpelling {
   /// Every option, in the order in which the help shows them.
   static let all: [OptionSpelling] = [
     endpoint, region, pathStyle, virtualHost, readOnly, foreground, cacheDirectory, writeMode, journalLimit, uid,
-    gid, umask, fileMode, directoryMode, allowOther, allowNonEmpty, metadataLifetime, memoryLimit, connections, caFile,
-    logLevel, logFile, mountTimeout,
+    gid, umask, fileMode, directoryMode, allowOther, allowNonEmpty, metadataLifetime, attributes, memoryLimit,
+    connections, caFile, logLevel, logFile, mountTimeout,
     profile, configurationFile, apiKeyFile, credentialsFile, awsProfile, apiURL,
   ]
 }

@@ -33,6 +33,7 @@ struct MountSettings: Hashable, Sendable {
   var allowNonEmpty: Bool
   /// Seconds.
   var metadataLifetime: Double
+  var attributes: AttributesMode
   /// Bytes.
   var memoryLimit: UInt64
   /// Bytes that the control group leaves this process, for its own needs too; nil where nothing limits it.
@@ -93,6 +94,7 @@ extension MountSettings {
     allowOther = try options.read(.allowOther, default: "no", OptionValue.flag)
     allowNonEmpty = try options.read(.allowNonEmpty, default: "no", OptionValue.flag)
     metadataLifetime = try options.read(.metadataLifetime, default: "10s", OptionValue.duration)
+    attributes = try options.read(.attributes, default: "auto", Self.attributesMode)
     memoryLimit =
       try options.readIfSet(.memoryLimit, Self.memorySize) ?? Self.defaultMemoryLimit(allowed: context.memoryAllowed)
     memoryAllowed = context.memoryAllowed
@@ -145,6 +147,13 @@ extension MountSettings {
 
   private static func writeMode(_ text: String) throws(UsageError) -> WriteMode {
     guard let mode = WriteMode(rawValue: text) else { throw UsageError("'\(text)' is neither close nor writeback") }
+    return mode
+  }
+
+  private static func attributesMode(_ text: String) throws(UsageError) -> AttributesMode {
+    guard let mode = AttributesMode(rawValue: text) else {
+      throw UsageError("'\(text)' is none of auto, always and never")
+    }
     return mode
   }
 
