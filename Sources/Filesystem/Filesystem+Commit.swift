@@ -34,6 +34,9 @@ extension Filesystem {
     let outcome: UploadOutcome
     if background == nil { journal?.space.beginFreeing() }
     defer { if background == nil { endFreeing() } }
+    if configuration.probesEarly, staged.size > PartLayout.firstPartSize {
+      conditions.prepareCompletion(on: staging.workers)
+    }
     do throws(WriteError) {
       try markDirectory(of: view, for: plan)
       outcome = try upload(

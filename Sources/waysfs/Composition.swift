@@ -139,7 +139,7 @@ private final class Mount: MountEngine {
       throw Failure("\(error)")
     }
     filesystem.attach(session.kernelCache)
-    if let cache { filesystem.attach(session.passthrough, cache) }
+    if let cache, settings.passesThrough { filesystem.attach(session.passthrough, cache) }
   }
 
   private static func openCache(_ settings: MountSettings, _ log: Logger) throws(Failure) -> DiskCache? {

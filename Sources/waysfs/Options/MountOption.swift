@@ -134,8 +134,8 @@ extension OptionSpelling {
     help: "The most memory that is used for file contents: 256MiB, 1G.",
     defaultText: "256MiB, or half of what the control group allows where that is less",
     details: """
-      K, M, G and T count in powers of 1024, KB, MB, GB and TB in powers of 1000. The process takes up to 64 MiB more \
-      for everything else; there is a warning where its control group, see cgroups(7), allows less than that.
+      K, M, G and T count in powers of 1024, KB, MB, GB and TB in powers of 1000. The process takes up to 64 MiB more for \
+      everything else; there is a warning where its control group (cgroups(7)) has no room for that.
       """)
   static let connections = OptionSpelling(
     name: "connections", sets: .connections, argument: .value("number"),
