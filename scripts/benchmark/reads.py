@@ -94,7 +94,7 @@ def warm(system, space, _):
             bare.read_file(mount.path / "large")
             samples = {"fill": watch.sample()}
             # What came faster than the disk takes it may be missing.
-            subprocess.run([system.program, "warm", mount.path / "large"], stdout=subprocess.DEVNULL, check=True)
+            subprocess.run([system.program, "warm", mount.path / "large"], stderr=subprocess.DEVNULL, check=True)
         bare.forget(cache)
         with space.mounted(system, cache=cache) as mount:
             watch = Stopwatch(mount)
