@@ -171,7 +171,7 @@ import Testing
       #expect(bench.filesystem.pending().paths.isEmpty)
       #expect(bench.filesystem.drain() == [])
       #expect(try bench.load("a") == Array("theirs".utf8))
-      #expect(memory.keys == [ObjectKey("a")])
+      #expect(memory.files == [ObjectKey("a")])
       #expect(memory.uploadCount == 0)
     }
     let items = try JournalInventory.read(root: directory.path)
@@ -207,6 +207,6 @@ import Testing
     #expect(next.filesystem.drain() == [])
     // What was to be tried later finds nothing to do.
     next.runUploads()
-    #expect(memory.keys.map(\.string) == ["d/", "d/a", "other/"])
+    #expect(memory.files.map(\.string) == ["d/", "d/a", "other/"])
   }
 }

@@ -54,6 +54,14 @@ struct MountSettingsTests {
     #expect(throws: UsageError.self) { try Self.settings(["--path-style", "--virtual-host"]) }
   }
 
+  @Test func passthroughIsForReadersAlone() throws {
+    #expect(try !Self.settings().passesThrough)
+    #expect(try Self.settings(["--read-only"]).passesThrough)
+    #expect(try !Self.settings(["--read-only", "--passthrough", "never"]).passesThrough)
+    #expect(try Self.settings(["-o", "passthrough=always"]).passesThrough)
+    #expect(throws: UsageError.self) { try Self.settings(["--passthrough", "maybe"]) }
+  }
+
   @Test func readOnlyFlagBeatsTheList() throws {
     #expect(try Self.settings(["--read-only", "-o", "rw"]).readOnly)
     #expect(try Self.settings(["-o", "ro"]).readOnly)

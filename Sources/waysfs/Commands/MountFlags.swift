@@ -23,6 +23,7 @@ struct MountFlags: ParsableArguments {
   @Option(.attributes) var attributes: String?
   @Option(.memoryLimit) var memoryLimit: String?
   @Option(.connections) var connections: String?
+  @Option(.passthrough) var passthrough: String?
   @Option(.caFile) var caFile: String?
   @Option(.logLevel) var logLevel: String?
   @Option(.logFile) var logFile: String?
@@ -64,7 +65,8 @@ struct MountFlags: ParsableArguments {
       (.allowOther, allowOther ? "yes" : nil), (.allowNonEmpty, allowNonEmpty ? "yes" : nil),
       (.metadataLifetime, metadataLifetime), (.attributes, attributes),
       (.memoryLimit, memoryLimit),
-      (.connections, connections), (.caFile, caFile), (.logLevel, logLevel), (.logFile, logFile),
+      (.connections, connections), (.passthrough, passthrough), (.caFile, caFile), (.logLevel, logLevel),
+      (.logFile, logFile),
       (.mountTimeout, mountTimeout), (.profile, profile), (.configurationFile, configurationFile),
       (.apiKeyFile, apiKeyFile), (.credentialsFile, credentialsFile), (.awsProfile, awsProfile), (.apiURL, apiURL),
     ]

@@ -2,7 +2,7 @@
 enum MountOption: String, CaseIterable, Sendable {
   case endpoint, region, addressing, readOnly, foreground, cacheDirectory, uid, gid, umask, fileMode, directoryMode
   case writeMode, journalLimit, cacheLimit, allowOther, allowNonEmpty, metadataLifetime, attributes, memoryLimit
-  case connections, caFile, logLevel, logFile, mountTimeout
+  case connections, passthrough, caFile, logLevel, logFile, mountTimeout
   case profile, configurationFile, credentialsFile, apiKeyFile, awsProfile, apiURL
 }
 
@@ -134,12 +134,23 @@ extension OptionSpelling {
     help: "The most memory that is used for file contents: 256MiB, 1G.",
     defaultText: "256MiB, or half of what the control group allows where that is less",
     details: """
-      K, M, G and T count in powers of 1024, KB, MB, GB and TB in powers of 1000. The process takes up to 64 MiB more \
-      for everything else; there is a warning where its control group, see cgroups(7), allows less than that.
+      K, M, G and T count in powers of 1024, KB, MB, GB and TB in powers of 1000. The process takes up to 64 MiB more for \
+      everything else; there is a warning where its control group (cgroups(7)) has no room for that.
       """)
   static let connections = OptionSpelling(
     name: "connections", sets: .connections, argument: .value("number"),
     help: "The most connections to the server at a time.", defaultText: "32")
+  static let passthrough = OptionSpelling(
+    name: "passthrough", sets: .passthrough, argument: .value("mode"),
+    help: """
+      Whether the kernel reads files by itself that are whole in the disk cache: always, never, or auto, which is on \
+      mounts that are read-only.
+      """, defaultText: "auto",
+    details: """
+      It reads them as fast as local files, once this mount has read them. A program then reads the version it has opened \
+      until it closes the file, also when another program on this mount changes the file meanwhile. Needs root, Linux 6.9 \
+      and a cache directory that is on no overlay; elsewhere it has no effect.
+      """)
   static let caFile = OptionSpelling(
     name: "ca-file", sets: .caFile, argument: .value("file"),
     help: "Certificates (PEM) to trust instead of the system's.", environment: ["AWS_CA_BUNDLE"])
@@ -182,7 +193,7 @@ extension OptionSpelling {
   static let all: [OptionSpelling] = [
     endpoint, region, pathStyle, virtualHost, readOnly, foreground, cacheDirectory, writeMode, journalLimit, cacheLimit,
     uid, gid, umask, fileMode, directoryMode, allowOther, allowNonEmpty, metadataLifetime, attributes, memoryLimit,
-    connections, caFile, logLevel, logFile, mountTimeout,
+    connections, passthrough, caFile, logLevel, logFile, mountTimeout,
     profile, configurationFile, apiKeyFile, credentialsFile, awsProfile, apiURL,
   ]
 }

@@ -9,6 +9,14 @@ enum Addressing: String, Hashable, Sendable {
   case virtual
 }
 
+/// Whether the kernel may read files by itself.
+enum PassthroughMode: String, Hashable, Sendable {
+  /// Where nothing can change under who reads.
+  case auto
+  case always
+  case never
+}
+
 /// What to mount, where and how: the result of all options.
 struct MountSettings: Hashable, Sendable {
   var target: BucketReference
@@ -43,6 +51,7 @@ struct MountSettings: Hashable, Sendable {
   /// Bytes that the control group leaves this process, for its own needs too; nil where nothing limits it.
   var memoryAllowed: UInt64?
   var connections: Int
+  var passthrough: PassthroughMode
   /// Absolute.
   var caFile: String?
   var logLevel: Logger.Level
@@ -108,6 +117,7 @@ extension MountSettings {
       try options.readIfSet(.memoryLimit, Self.memorySize) ?? Self.defaultMemoryLimit(allowed: context.memoryAllowed)
     memoryAllowed = context.memoryAllowed
     connections = Int(try options.read(.connections, default: "32", Self.connectionCount))
+    passthrough = try options.read(.passthrough, default: "auto", Self.passthroughMode)
     caFile = try options.readIfSet(.caFile, path)
     logLevel = try options.read(.logLevel, default: "info", LogLevelName.parse)
     logFile = try options.readIfSet(.logFile, path)
@@ -165,6 +175,17 @@ extension MountSettings {
     }
     return mode
   }
+
+  private static func passthroughMode(_ text: String) throws(UsageError) -> PassthroughMode {
+    guard let mode = PassthroughMode(rawValue: text) else {
+      throw UsageError("'\(text)' is none of auto, always and never")
+    }
+    return mode
+  }
+
+  /// Whether files that are whole here are read by the kernel. Who has one open does not see what other programs of this
+  /// machine write to it; so, unless it is asked for, only where nobody can write.
+  var passesThrough: Bool { passthrough == .always || (passthrough == .auto && readOnly) }
 
   private static func journalSize(_ text: String) throws(UsageError) -> UInt64 {
     let size = try OptionValue.size(text)
