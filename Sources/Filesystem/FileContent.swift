@@ -154,6 +154,9 @@ final class FileHandle: Sendable {
 
   var hasWritten: Bool { wrote.load(ordering: .relaxed) }
 
+  /// Whether the bytes that were written through it are under another name, since somebody else changed the object.
+  var isDisowned: Bool { hasWritten && content.withState { $0.orphaned && $0.epoch != epoch } }
+
   func noteWrite() { wrote.store(true, ordering: .relaxed) }
 
   /// The reader for a version; one for a version of before is closed. Nil when `open` finds no object to read.

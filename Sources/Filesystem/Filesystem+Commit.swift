@@ -34,6 +34,9 @@ extension Filesystem {
     let outcome: UploadOutcome
     if background == nil { journal?.space.beginFreeing() }
     defer { if background == nil { endFreeing() } }
+    if configuration.probesEarly, staged.size > PartLayout.firstPartSize {
+      conditions.prepareCompletion(on: staging.workers)
+    }
     do throws(WriteError) {
       try markDirectory(of: view, for: plan)
       outcome = try upload(
@@ -61,6 +64,7 @@ extension Filesystem {
       state.attributesPending = false
       state.timeIsExplicit = false
     }
+    keepForReading(staged, stored, under: plan.target.key)
     staged.forgetRecordIfUploaded()
     // A program was told that its attributes are set: that they are not is an error of this close.
     if let unkept { throw log.report("keeping the attributes of a stored file", unkept) }

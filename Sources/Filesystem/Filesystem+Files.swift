@@ -315,7 +315,7 @@ extension Filesystem {
       if let error = untoldError(of: file.content) { throw error }
     }
     // Another handle's close may have met a conflict while this one waited for it.
-    try requireSameFile(file)
+    if file.isDisowned { throw .staleNFSFileHandle }
   }
 
   /// fsync(2).
@@ -328,7 +328,7 @@ extension Filesystem {
       try keepAndSend(file.inode, file.content, as: .synced, durable: true)
       if let error = standingError(of: file.content) { throw error }
     }
-    try requireSameFile(file)
+    if file.isDisowned { throw .staleNFSFileHandle }
   }
 
   /// The last descriptor of an open is gone. What a memory map wrote after the close is sent now.

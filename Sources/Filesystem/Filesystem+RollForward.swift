@@ -55,13 +55,26 @@ extension Filesystem {
       return true
     }
     let destination = try present(intent.destination)
-    if !intent.isCopied(source, destination) {
+    var isDone = intent.isCopied(source, destination)
+    if !isDone { isDone = try isCopy(intent.destination, of: intent.source, intent) }
+    if !isDone {
       guard intent.mayReplace(destination) else { return false }
       _ = try ServerSideCopy.copy(
         from: intent.source, to: intent.destination, size: source.size, etag: source.etag, attributes: nil, in: store)
     }
     try store.delete(intent.source)
     return true
+  }
+
+  /// Whether the destination is a copy that nobody has noted as whole, of an object made of parts: its tag is another.
+  private func isCopy(
+    _ destination: ObjectKey, of source: ObjectKey, _ intent: RenameIntent
+  ) throws(ObjectStoreError) -> Bool {
+    guard intent.phase == .copying, let original = try present(source), original.etag.isOfParts,
+      let copy = try present(destination), copy.size == original.size, copy.userMetadata == original.userMetadata
+    else { return false }
+    return try ServerSideComparison.isSame(
+      (source, original.etag), (destination, copy.etag), size: copy.size, in: store, noting: journal)
   }
 
   private func rollForwardDirectory(_ intent: RenameIntent) throws(ObjectStoreError) -> Bool {
@@ -76,7 +89,9 @@ extension Filesystem {
         }
         markers.append(entry.key)
       } else if let copy = made[key] {
-        guard intent.isCopied(entry, copy) else {
+        var isDone = intent.isCopied(entry, copy)
+        if !isDone { isDone = try isCopy(key, of: entry.key, intent) }
+        guard isDone else {
           files = false
           continue
         }
@@ -129,8 +144,7 @@ extension RenameIntent {
     if copy.etag == entry.etag { return true }
     // The copy of an object made of parts has another tag. Once everything was copied, only a change since tells them
     // apart.
-    let isMadeOfParts = entry.etag.value.utf8.contains(UInt8(ascii: "-"))
-    return phase != .copying && isMadeOfParts && copy.lastModified >= entry.lastModified
+    return phase != .copying && entry.etag.isOfParts && copy.lastModified >= entry.lastModified
   }
 
   /// Whether the destination is still what the program saw when it asked for the rename.
@@ -147,4 +161,9 @@ extension RenameIntent {
   fileprivate func moved(_ key: ObjectKey) -> ObjectKey {
     ObjectKey(destination.string + (String(key.string.utf8.dropFirst(source.string.utf8.count)) ?? ""))
   }
+}
+
+extension ETag {
+  /// Whether it is the form that S3 gives to objects that were uploaded in parts.
+  fileprivate var isOfParts: Bool { value.utf8.contains(UInt8(ascii: "-")) }
 }

@@ -46,7 +46,7 @@ extension InMemoryObjectStore {
     _ upload: MultipartUpload, parts: [UploadedPart], condition: WriteCondition, _ cancellation: Cancellation?,
     _ completion: @escaping StoreCompletion<PutResult>
   ) {
-    let condition = effective(condition)
+    let condition = options.honoursConditionsOfCompletions ? effective(condition) : .none
     let minimum = options.minimumPartSize
     perform(upload.key, cancellation, completion) { bucket, now throws(ObjectStoreError) in
       try bucket.complete(upload, parts, condition, minimumPartSize: minimum, now: now)

@@ -13,6 +13,8 @@ public final class InMemoryObjectStore: ObjectStore {
     public var minimumPartSize: UInt64
     /// Whether writes obey their condition; false is a server that ignores the headers.
     public var honoursConditions: Bool
+    /// Whether completions of multipart uploads obey theirs, too.
+    public var honoursConditionsOfCompletions: Bool
     /// Bytes of a GET that are handed to the sink at once.
     public var pieceSize: Int
     /// Where answers are delivered; nil delivers them before the call returns.
@@ -20,11 +22,12 @@ public final class InMemoryObjectStore: ObjectStore {
 
     /// The options of S3 with answers delivered inline.
     public init(
-      minimumPartSize: UInt64 = 5 << 20, honoursConditions: Bool = true, pieceSize: Int = 64 << 10,
-      executor: Executor? = nil
+      minimumPartSize: UInt64 = 5 << 20, honoursConditions: Bool = true, honoursConditionsOfCompletions: Bool = true,
+      pieceSize: Int = 64 << 10, executor: Executor? = nil
     ) {
       self.minimumPartSize = minimumPartSize
       self.honoursConditions = honoursConditions
+      self.honoursConditionsOfCompletions = honoursConditionsOfCompletions
       self.pieceSize = max(1, pieceSize)
       self.executor = executor
     }

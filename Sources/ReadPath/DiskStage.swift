@@ -18,8 +18,8 @@ final class DiskStage: Sendable {
   private let room: Atomic<Int>
   private let isClosed = Atomic(false)
 
-  /// Enough to keep a disk busy that likes several requests at a time.
-  private static let parallelReads = 6
+  /// Blocks that are read at a time: a disk behind a network or a virtual machine needs that many to be busy.
+  private static let parallelReads = 16
   private static let parallelWrites = 2
 
   init(cache: DiskCache, pool: BlockPool) {
@@ -72,7 +72,11 @@ final class DiskStage: Sendable {
       return cache.noteSkipped(bytes: identity.size)
     }
     writers.submit { [self] in
-      cache.write(whole: identity, read: { source.read(into: $0, at: $1) }, isUnchanged: { source.isUnchanged() })
+      // It may be large, and the end of a mount does not wait for it.
+      let read = { (buffer: UnsafeMutableRawBufferPointer, offset: UInt64) in
+        !self.isClosed.load(ordering: .relaxed) && source.read(into: buffer, at: offset)
+      }
+      cache.write(whole: identity, read: read, isUnchanged: { source.isUnchanged() })
       room.add(1, ordering: .relaxed)
     }
   }

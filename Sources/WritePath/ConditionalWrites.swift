@@ -7,8 +7,9 @@ import Synchronization
 ///
 /// Whether the server minds `If-Match` and `If-None-Match` on a PUT is found out on a scratch key before the first
 /// write of a mount, and remembered. Where it does not, a HEAD just before the write stands in: that leaves a gap of
-/// one round trip in which another writer can get lost, and one warning says so. CompleteMultipartUpload always gets
-/// the HEAD as well: some servers mind conditions on PUT and ignore them there.
+/// one round trip in which another writer can get lost, and one warning says so. CompleteMultipartUpload gets the HEAD as
+/// well until it is known, from another scratch object, that the server minds conditions there too: some do on PUT and
+/// not there.
 ///
 /// Thread-safe. Methods block. The probe runs with a gate held, never with a mutex.
 public final class ConditionalWrites: Sendable {
@@ -21,7 +22,9 @@ public final class ConditionalWrites: Sendable {
   private let log: Logger
   private let probing = AccessGate()
   private let wasPrepared = Atomic(false)
+  private let wasCompletionPrepared = Atomic(false)
   private let support = Mutex(Support.unknown)
+  private let completionSupport = Mutex(Support.unknown)
 
   /// Prepares to probe; sends nothing yet.
   /// - Parameters:
@@ -51,13 +54,24 @@ public final class ConditionalWrites: Sendable {
     workers.submit { _ = try? self.isEnforced(nil) }
   }
 
+  /// Finds out whether the server minds conditions when an upload in parts is completed, on a worker and only once. Until
+  /// that is known, and when it fails, a HEAD does it: nobody waits for this.
+  public func prepareCompletion(on workers: WorkerPool) {
+    guard !wasCompletionPrepared.exchange(true, ordering: .relaxed) else { return }
+    workers.submit {
+      guard (try? self.isEnforced(nil)) == true, let isEnforced = try? self.probeCompletion() else { return }
+      self.completionSupport.withLock { $0 = isEnforced ? .enforced : .ignored }
+    }
+  }
+
   /// To be called before a PUT or a completion with that condition.
   /// - Throws: `preconditionFailed` when it is known not to hold.
   public func admit(
     _ key: ObjectKey, _ condition: WriteCondition, completesUpload: Bool, _ cancellation: Cancellation?
   ) throws(ObjectStoreError) {
     guard condition != .none else { return }
-    guard try !isEnforced(cancellation) || completesUpload else { return }
+    let isCompletionEnforced = completionSupport.withLock { $0 == .enforced }
+    guard try !isEnforced(cancellation) || (completesUpload && !isCompletionEnforced) else { return }
     let current: ETag?
     do throws(ObjectStoreError) {
       current = try store.head(key, cancellation).etag
@@ -108,7 +122,42 @@ public final class ConditionalWrites: Sendable {
 
   /// Two writes that must be refused: a second creation, and a change of a version that never was.
   private func probe(_ cancellation: Cancellation?) throws(ObjectStoreError) -> Bool {
-    let wrongVersion = ETag("00000000000000000000000000000000")
+    try withScratchObject(cancellation) { key throws(ObjectStoreError) in
+      guard try isRefused(key, .ifAbsent, cancellation) else { return false }
+      return try isRefused(key, .ifMatch(Self.wrongVersion), cancellation)
+    } ?? false
+  }
+
+  private static let wrongVersion = ETag("00000000000000000000000000000000")
+
+  /// The same by an upload of one byte.
+  private func probeCompletion() throws(ObjectStoreError) -> Bool? {
+    try withScratchObject(nil) { key throws(ObjectStoreError) in
+      let upload = try store.createUpload(key, attributes: ObjectAttributes(), nil)
+      defer {
+        do throws(ObjectStoreError) {
+          try store.abortUpload(upload, nil)
+        } catch {
+          // One that was completed against its condition is gone.
+          if error.code != .noSuchUpload { journal?.noteAbandoned(upload) }
+        }
+      }
+      let part = try store.uploadPart(upload, number: 1, body: .bytes([0]), nil)
+      for condition in [WriteCondition.ifAbsent, .ifMatch(Self.wrongVersion)] {
+        let isRefused = try isRefused { () throws(ObjectStoreError) in
+          _ = try store.completeUpload(upload, parts: [part], condition: condition, nil)
+        }
+        guard isRefused else { return false }
+      }
+      return true
+    }
+  }
+
+  /// Does something with an object that nobody needs, and removes it.
+  /// - Returns: nil when the server refuses the header that is needed to make it.
+  private func withScratchObject<Value>(
+    _ cancellation: Cancellation?, _ body: (ObjectKey) throws(ObjectStoreError) -> Value
+  ) throws(ObjectStoreError) -> Value? {
     let attempts = 4
     for _ in 0..<attempts {
       let key = ObjectKey("\(scratchPrefix)\(Self.scratchName)\(String(random(), radix: 16))")
@@ -123,12 +172,11 @@ public final class ConditionalWrites: Sendable {
         }
         // The answer may be what was lost, and the object be there.
         remove(key, noted)
-        if error.code == .unsupported || error.code == .invalidRequest { return false }
+        if error.code == .unsupported || error.code == .invalidRequest { return nil }
         throw Self.probeFailure(error)
       }
       defer { remove(key, noted) }
-      guard try isRefused(key, .ifAbsent, cancellation) else { return false }
-      return try isRefused(key, .ifMatch(wrongVersion), cancellation)
+      return try body(key)
     }
     throw ObjectStoreError(.serverError, "no scratch key is free for the probe", bucket: store.bucket)
   }
@@ -153,8 +201,14 @@ public final class ConditionalWrites: Sendable {
   private func isRefused(
     _ key: ObjectKey, _ condition: WriteCondition, _ cancellation: Cancellation?
   ) throws(ObjectStoreError) -> Bool {
-    do throws(ObjectStoreError) {
+    try isRefused { () throws(ObjectStoreError) in
       try store.put(PutRequest(key, body: .bytes([0]), condition: condition), cancellation)
+    }
+  }
+
+  private func isRefused(_ write: () throws(ObjectStoreError) -> Void) throws(ObjectStoreError) -> Bool {
+    do throws(ObjectStoreError) {
+      try write()
       return false
     } catch {
       switch error.code {

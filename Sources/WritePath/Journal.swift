@@ -21,11 +21,12 @@ public struct JournalError: Error, Sendable, CustomStringConvertible {
 ///                                      were begun anew
 ///       files/N.record                 the version that was closed or fsynced; names its data: N.data, N-M.data, or
 ///                                      N-M.data.copy, a copy made before the live bytes were changed
-///       files/N.notes                  hints: name, multipart upload, finished parts
+///       files/N.notes                  hints: multipart upload, finished parts, versions to expect; the name, where
+///                                      the data cannot carry it as an attribute
 ///       files/N.rename                 the intent of a rename
 ///       recovered/N.data, N.notes      open and never closed when the daemon died
 ///       quarantine/N.*                 what cannot be read
-///       spare/                         what records were, to be used again
+///       spare/                         what records and small data were, to be used again
 ///
 /// Records and intents are written under a temporary name (`.new`), made durable, renamed, and the directory is made
 /// durable; a record that need not survive a power failure skips the two waits. Nothing in `recovered` and `quarantine`
@@ -91,8 +92,10 @@ public final class Journal: Sendable {
     return JournalEntry(area: own, number: number, live: JournalData(path: path, file: try own.disk.makeData(path)))
   }
 
-  /// Notes a multipart upload that could not be aborted now: the next mount does.
-  public func noteAbandoned(_ upload: MultipartUpload) { _ = own.note(abandoned: upload) }
+  /// Notes a multipart upload that is not aborted yet, and may not be by this mount: the next one does; nil when it cannot
+  /// be noted.
+  @discardableResult
+  public func noteAbandoned(_ upload: MultipartUpload) -> AbandonedUpload? { own.note(abandoned: upload) }
 
   /// Notes an object that is about to be made to try the server with: the next mount removes it if this one cannot.
   public func note(scratch key: ObjectKey) -> ScratchObject? {

@@ -89,6 +89,18 @@ def test_export_writes_files_and_overwrites_none(left, local):
     assert left.keys() == ["docs/a", "docs/b", "docs/open"]
 
 
+@pytest.mark.time_limit(120)
+def test_export_beside_a_mount(left, local):
+    """The server takes nothing, so all of it is still there, in the hands of a mount."""
+    left.mounted.start_after_death()
+    assert len(left.recover("--export", local).stdout.splitlines()) == 3
+    assert (local / "docs/a").read_bytes() == TEXT and (local / "docs/b").read_bytes() == LARGE
+    assert (local / "docs/open").read_bytes() == TEXT
+    assert {(item["key"], item["state"], item["in_use"]) for item in left.items()} == {
+        ("docs/a", "pending", True), ("docs/b", "pending", True), ("docs/open", "recovered", True)
+    }
+
+
 def test_discard_asks(left):
     nobody = left.recover("--discard", "docs/a", check=False)
     assert nobody.returncode == 1 and "--yes" in nobody.stderr

@@ -23,6 +23,50 @@ import Testing
     #expect(bench.store.count(.head) == 1)
   }
 
+  private func prepareCompletion(_ bench: Workbench) {
+    bench.conditions.prepareCompletion(on: bench.workers)
+    bench.conditions.prepareCompletion(on: bench.workers)
+    // Waits for it.
+    bench.workers.shutdown()
+  }
+
+  @Test func aServerThatMindsConditionsOfCompletionsIsNotAsked() throws {
+    let bench = try Workbench()
+    prepareCompletion(bench)
+    try bench.conditions.admit(bench.key, .ifAbsent, completesUpload: true, nil)
+    #expect(bench.store.count(.head) == 0)
+    #expect(bench.store.count(.completeUpload) == 2)
+    #expect(bench.memory.keys.isEmpty && bench.memory.uploadCount == 0)
+    #expect(bench.journal.names("files").isEmpty)
+  }
+
+  /// Whatever goes wrong, the HEAD is sent as before and nothing stays behind.
+  @Test(arguments: [
+    FailingObjectStore.Kind.createUpload, .uploadPart, .completeUpload, .abortUpload,
+  ]) func aProbeOfCompletionsThatFailsChangesNothing(kind: FailingObjectStore.Kind) throws {
+    let bench = try Workbench()
+    bench.store.setRule { $0.kind == kind ? .fail(.timedOut) : nil }
+    prepareCompletion(bench)
+    bench.store.setRule { _ in nil }
+    try bench.conditions.admit(bench.key, .ifAbsent, completesUpload: true, nil)
+    #expect(bench.store.count(.head) == (kind == .abortUpload ? 0 : 1))
+    let left = kind == .abortUpload ? 1 : 0
+    #expect(bench.journal.names("files").count == left, "noted for the next mount")
+    #expect(bench.memory.uploadCount == left)
+  }
+
+  /// A server that minds them on PUT only.
+  @Test func aServerThatIgnoresConditionsOfCompletionsIsAsked() throws {
+    let bench = try Workbench(options: .init(honoursConditionsOfCompletions: false))
+    _ = try bench.object([1])
+    prepareCompletion(bench)
+    #expect(
+      storeCode { try bench.conditions.admit(bench.key, .ifAbsent, completesUpload: true, nil) } == .preconditionFailed)
+    #expect(bench.store.count(.head) == 1)
+    #expect(bench.memory.keys == [bench.key] && bench.memory.uploadCount == 0)
+    #expect(bench.journal.names("files").isEmpty)
+  }
+
   @Test func aServerThatIgnoresGetsAHEADBeforeEachWrite() throws {
     let bench = try Workbench(options: .init(honoursConditions: false))
     let base = try bench.object([1])
@@ -289,5 +333,39 @@ import Testing
         } == .invalidSize)
     }
     #expect(bench.store.operations.isEmpty)
+  }
+}
+
+@Suite struct ServerSideComparisonTests {
+  private func isSame(_ bench: Workbench, _ one: [UInt8], _ other: [UInt8]) throws -> Bool {
+    let objects = try [("one", one), ("other", other)].map { name, bytes in
+      let key = ObjectKey(name)
+      return (key, try bench.memory.put(PutRequest(key, body: .bytes(bytes))).etag)
+    }
+    return try ServerSideComparison.isSame(
+      objects[0], objects[1], size: UInt64(one.count), in: bench.store, noting: bench.journal)
+  }
+
+  @Test func bytesAreComparedAndNothingStays() throws {
+    let bench = try Workbench()
+    let large = bytes(1 << 20, seed: 1)
+    var changed = large
+    changed[77_777] ^= 1
+    #expect(try isSame(bench, large, large))
+    #expect(try !isSame(bench, large, changed))
+    #expect(bench.store.count(.get) == 0)
+    #expect(bench.memory.uploadCount == 0 && bench.journal.names("files").isEmpty)
+  }
+
+  @Test func aServerThatCannotTellIsNotBelieved() throws {
+    let bench = try Workbench()
+    bench.store.setRule { $0.kind == .copyPart ? .fail(.unsupported) : nil }
+    #expect(try !isSame(bench, [1], [1]))
+    #expect(bench.memory.uploadCount == 0)
+    bench.store.setRule { $0.kind == .copyPart ? .fail(.timedOut) : nil }
+    #expect(storeCode { _ = try isSame(bench, [1], [1]) } == .timedOut)
+    bench.store.setRule { $0.kind == .abortUpload ? .fail(.timedOut) : nil }
+    #expect(try isSame(bench, [1], [1]))
+    #expect(bench.journal.names("files").count == 1, "the next mount aborts it")
   }
 }

@@ -1,6 +1,7 @@
 """The table of what is measured: which function fills which rows, on which servers and for which systems."""
 
 import dataclasses
+import functools
 
 import bare
 import listings
@@ -15,8 +16,6 @@ UNCOMPARED = {"close", "patch-close", "small-1-close", "small-16-close"}
 
 # Kinds of servers; a responder that lets its answers wait is a kind of its own.
 EVERYWHERE = ("seaweedfs", "responder", "latent")
-# Nothing more than the directory, which all rows give.
-DISK_CACHE = ()
 WRITE_BACK = ("--write-mode", "writeback")
 
 
@@ -44,6 +43,16 @@ class Measurement:
     options: tuple = ()
     rounds: int = None
     bandwidth: str = None
+
+    def workers(self, compared):
+        """Who takes part, by name, and what they do with a workspace in a round."""
+        found = []
+        for system in compared:
+            if system.name == "waysfs":
+                system = system.having(self.options)
+            if system.name in self.systems:
+                found.append((system.name, functools.partial(self.measure, system)))
+        return found + ([(bare.NAME, self.bare)] if self.bare else [])
 
     def is_possible(self, server):
         """Whether the server does what it takes."""
@@ -80,9 +89,13 @@ def _sequential(sizes):
             needs=("large",), servers=("latent",), systems=("waysfs",), bare=bare.line(2e9 / 8), bandwidth="2Gbit/s",
         ),
         Measurement(
-            "warm", reads.warm, {"warm": f"read {large} after a remount, cached on disk", "warm-again": "  again"},
+            "warm", reads.warm,
+            {
+                "fill": f"read {large}, cold, keeping it on disk", "warm": "  after a remount, from there",
+                "warm-again": "  again",
+            },
             needs=("large", "local"), servers=("responder",), systems=("waysfs",), bare=bare.cold_local,
-            options=DISK_CACHE,
+            options=("--cache-limit", "16GiB"),
         ),
         # Each file is a range of the large one, which a responder holds once.
         Measurement(
