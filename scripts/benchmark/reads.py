@@ -7,6 +7,7 @@ import time
 
 import bare
 import content
+import processes
 from workspace import Sample, Stopwatch, at_once
 
 GIB = 1 << 30
@@ -94,7 +95,9 @@ def warm(system, space, _):
             bare.read_file(mount.path / "large")
             samples = {"fill": watch.sample()}
             # What came faster than the disk takes it may be missing.
-            subprocess.run([system.program, "warm", mount.path / "large"], stderr=subprocess.DEVNULL, check=True)
+            result = subprocess.run([system.program, "warm", mount.path / "large"], capture_output=True, text=True)
+            if result.returncode != 0:
+                raise processes.Failed(f"waysfs warm: {result.stderr}")
         bare.forget(cache)
         with space.mounted(system, cache=cache) as mount:
             watch = Stopwatch(mount)
