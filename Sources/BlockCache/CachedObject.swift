@@ -228,8 +228,9 @@ final class CachedObject: Sendable {
     return true
   }
 
-  /// What files take besides the bytes of the object: header and sums, and a directory that may have to grow.
-  private var overhead: UInt64 { UInt64(identity.header.count) + 4 * identity.granuleCount + 8192 }
+  /// What files take besides the bytes of the object: header and sums, as much again for the file system's list of where
+  /// the bytes are, each rounded up to a block, and a directory that may have to grow.
+  private var overhead: UInt64 { UInt64(identity.header.count) + 8 * identity.granuleCount + 16_384 }
 
   private func note(_ sums: [UInt32], from first: UInt64) {
     state.withLock { state in

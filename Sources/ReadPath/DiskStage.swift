@@ -18,8 +18,8 @@ final class DiskStage: Sendable {
   private let room: Atomic<Int>
   private let isClosed = Atomic(false)
 
-  /// Enough to keep a disk busy that likes several requests at a time.
-  private static let parallelReads = 6
+  /// Blocks that are read at a time: a disk behind a network or a virtual machine needs that many to be busy.
+  private static let parallelReads = 16
   private static let parallelWrites = 2
 
   init(cache: DiskCache, pool: BlockPool) {

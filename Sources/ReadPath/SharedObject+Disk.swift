@@ -31,15 +31,19 @@ extension SharedObject {
     guard let disk, let identity = state.withLock({ $0.identity }) else { return sendToNetwork(fetch) }
     let parts = split(fetch, at: disk.cache.present(fetch.granules, of: identity))
     for part in parts where !part.isHere { sendToNetwork(part.fetch) }
-    for part in parts where part.isHere { readPart(part.fetch, disk, identity) }
+    let here = parts.filter(\.isHere).map(\.fetch)
+    // This thread takes the first, others what they can.
+    for fetch in here.dropFirst() { disk.scheduler.submit(fetch, priority(of: fetch)) }
+    if let first = here.first { readPart(first, disk, identity) }
+  }
+
+  private func priority(of fetch: Fetch) -> GetScheduler.Priority {
+    state.withLock { state in fetch.starter != nil || Self.isAwaited(fetch, state) ? .demand : .ahead }
   }
 
   private func sendToNetwork(_ fetch: Fetch) {
-    let isAwaited = state.withLock { state in
-      fetch.stage = .network
-      return fetch.starter != nil || Self.isAwaited(fetch, state)
-    }
-    scheduler.submit(fetch, isAwaited ? .demand : .ahead)
+    state.withLock { _ in fetch.stage = .network }
+    scheduler.submit(fetch, priority(of: fetch))
   }
 
   private func readPart(_ fetch: Fetch, _ disk: DiskStage, _ identity: CacheIdentity) {
@@ -59,13 +63,15 @@ extension SharedObject {
     finish(fetch, nil)
   }
 
-  /// Cuts a fetch into one for each run of granules that is on the disk, and one for each that is not.
+  /// Cuts a fetch into one for each block with granules that are on the disk, and one for each run that is not.
   private func split(_ fetch: Fetch, at present: [Range<UInt64>]) -> [(fetch: Fetch, isHere: Bool)] {
     var runs: [(granules: Range<UInt64>, isHere: Bool)] = []
     var next = fetch.granules.lowerBound
     for run in present {
       if run.lowerBound > next { runs.append((next..<run.lowerBound, false)) }
-      runs.append((run, true))
+      for index in Granules.blocks(run) {
+        runs.append((run.clamped(to: index * Granules.perBlock..<(index + 1) * Granules.perBlock), true))
+      }
       next = run.upperBound
     }
     if next < fetch.granules.upperBound { runs.append((next..<fetch.granules.upperBound, false)) }

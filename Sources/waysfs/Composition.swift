@@ -139,7 +139,7 @@ private final class Mount: MountEngine {
       throw Failure("\(error)")
     }
     filesystem.attach(session.kernelCache)
-    if let cache, settings.passesThrough { filesystem.attach(session.passthrough, WholeFiles(cache: cache)) }
+    if let cache, settings.passesThrough { filesystem.attach(session.passthrough, cache) }
   }
 
   private static func openCache(_ settings: MountSettings, _ log: Logger) throws(Failure) -> DiskCache? {
@@ -262,26 +262,6 @@ private final class Mount: MountEngine {
     guard gethostname(&buffer, buffer.count - 1) == 0 else { return "localhost" }
     return String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
   }
-}
-
-/// Whole files of the disk cache, for the kernel to read by itself.
-private struct WholeFiles: BackingFileSource {
-  let cache: DiskCache
-
-  func wholeFile(_ version: ObjectVersion, size: UInt64) -> (any BackingFile)? {
-    cache.wholeFile(of: cache.identity(of: version, size: size)).map(WholeFile.init)
-  }
-}
-
-/// A file of the disk cache as long as the kernel reads it. Thread-safe.
-private final class WholeFile: BackingFile {
-  // Its end lets the cache remove the file, and this object may outlive `release` for a moment: nobody minds.
-  private let held: HeldFile
-
-  init(_ held: HeldFile) { self.held = held }
-
-  var descriptor: FileDescriptor { held.descriptor }
-  func release() {}
 }
 
 extension MountSettings {

@@ -169,7 +169,7 @@ import Testing
     next.filesystem.takeUpUnsent()
     #expect(next.text("final") == "of before")
     #expect(next.text("new") == "content")
-    #expect(next.memory.keys.count == 2)
+    #expect(next.memory.files.count == 2)
   }
 
   @Test func aRenameThatTheDiskMayHaveIsTakenBack() throws {
@@ -202,7 +202,7 @@ import Testing
     try bench.close(handle)
     #expect(bench.filesystem.drain() == [])
     #expect(bench.text("final") == "whole!!")
-    #expect(bench.memory.keys == [ObjectKey("final")])
+    #expect(bench.memory.files == [ObjectKey("final")])
   }
 
   @Test func somebodyElsesObjectUnderTheNameOfAnExclusiveFileStays() throws {
@@ -243,7 +243,7 @@ import Testing
       }
       let next = try bench(memory, directory)
       next.filesystem.takeUpUnsent()
-      let found = Set(memory.keys.compactMap { memory.bytes(of: $0) }.map { String(decoding: $0, as: UTF8.self) })
+      let found = Set(memory.files.compactMap { memory.bytes(of: $0) }.map { String(decoding: $0, as: UTF8.self) })
       // With its new name, the second stands for both.
       if memory.bytes(of: ObjectKey("tmp")) == nil, found.contains("second") { saved.remove("first") }
       #expect(found.isSuperset(of: saved.union(["third"])), "\(steps) steps: \(power.end)")

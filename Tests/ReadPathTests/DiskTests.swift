@@ -263,8 +263,10 @@ struct DiskTests {
   @Test(arguments: [5000, 3 * mib + 1]) func whatWasUploadedIsPutIn(size: UInt64) throws {
     let bench = try DiskBench()
     for isUsable in [false, true] {
-      try bench.mount(size: size) { fixture, _ in
+      try bench.mount(size: size) { fixture, cache in
         fixture.path.keep(Upload(isUsable: isUsable), key: ObjectKey("key"), etag: Fixture.etag, size: size)
+        // The end of a mount does not wait for it.
+        while cache.statistics.bytesWritten + cache.statistics.bytesSkipped < size { sched_yield() }
       }
       try bench.mount(size: isUsable ? size : size + 1) { fixture, _ in
         guard isUsable else { return }

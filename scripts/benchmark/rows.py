@@ -29,7 +29,6 @@ class Measurement:
     systems: that take part.
     bare: the function for what the same costs without a filesystem.
     options: of waysfs, in addition.
-    keeps_reads: whether waysfs keeps on disk what is read, as it does when it is given a directory for that.
     rounds: at most.
     bandwidth: of the responder, for all connections together; None for no limit.
     """
@@ -42,7 +41,6 @@ class Measurement:
     systems: tuple = ("waysfs", "s3fs", "rclone")
     bare: object = None
     options: tuple = ()
-    keeps_reads: bool = False
     rounds: int = None
     bandwidth: str = None
 
@@ -51,8 +49,7 @@ class Measurement:
         found = []
         for system in compared:
             if system.name == "waysfs":
-                # The directory is for what is written: by default, that is all that is kept.
-                system = system.having(self.options if self.keeps_reads else (*self.options, "--cache-limit", "0"))
+                system = system.having(self.options)
             if system.name in self.systems:
                 found.append((system.name, functools.partial(self.measure, system)))
         return found + ([(bare.NAME, self.bare)] if self.bare else [])
@@ -98,7 +95,7 @@ def _sequential(sizes):
                 "warm-again": "  again",
             },
             needs=("large", "local"), servers=("responder",), systems=("waysfs",), bare=bare.cold_local,
-            keeps_reads=True,
+            options=("--cache-limit", "16GiB"),
         ),
         # Each file is a range of the large one, which a responder holds once.
         Measurement(

@@ -53,7 +53,10 @@ struct waysfs_open {
   uint64_t handle;
   bool keep_cache;
   bool direct_io;
-  /* From waysfs_session_open_backing: the kernel reads that file and asks nobody. 0: it asks as usual. */
+  /*
+   * From waysfs_session_open_backing: the kernel reads that file and asks nobody, and `flush` is not called. For opens
+   * that only read. 0: it asks as usual.
+   */
   int32_t backing;
 };
 

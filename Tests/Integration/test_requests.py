@@ -1,0 +1,107 @@
+"""How many requests reading names and attributes costs, counted by the server."""
+
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support.servers import Bucket, Server
+from test_responder import Responder
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory):
+    """A server that counts."""
+    made = Responder(tmp_path_factory.mktemp("counting"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def store(counting):
+    bucket = Bucket(Server("responder", counting.environment["WAYSFS_ENDPOINT"]), counting.client())
+    yield bucket
+    bucket.remove()
+
+
+def requests(counting):
+    lines = counting.control()
+    return {name: int(text.split()[0]) for name, text in lines.items() if " received " in f" {text} "}
+
+
+def spent(counting, work):
+    """How many requests of each kind something takes."""
+    before = requests(counting)
+    work()
+    after = requests(counting)
+    return {name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name, 0)}
+
+
+def fill(store, keys, body=b"x"):
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda key: store.put(key, body), keys))
+
+
+def test_a_long_listing_costs_its_pages(counting, store, mount):
+    fill(store, [f"d/{number:05}" for number in range(3500)])
+    path = mount(store).path
+
+    def work():
+        listed = subprocess.run(["ls", "-lU", path / "d"], check=True, capture_output=True, text=True).stdout
+        assert len(listed.splitlines()) == 3501
+
+    cost = spent(counting, work)
+    # Four pages, and what it takes to find the directory.
+    assert cost.get("listObjectsV2", 0) <= 6 and cost.get("headObject", 0) <= 3, cost
+    again = spent(counting, work)
+    assert again.get("headObject", 0) == 0 and again.get("listObjectsV2", 0) == 0, again
+
+
+def test_a_walk_costs_less_than_its_directories(counting, store, mount):
+    keys = [f"t/{outer:02}/{inner}/{name}" for outer in range(30) for inner in range(4) for name in range(3)]
+    fill(store, keys)
+    path = mount(store).path
+
+    def work():
+        found = subprocess.run(["find", path / "t", "-type", "f"], check=True, capture_output=True, text=True).stdout
+        assert sorted(found.split()) == sorted(f"{path}/{key}" for key in keys)
+
+    cost = spent(counting, work)
+    assert cost.get("headObject", 0) <= 3, cost
+    # Of 151 directories a few are listed before the whole tree is known.
+    assert cost.get("listObjectsV2", 0) <= 60, cost
+
+
+def test_small_files_cost_one_request_each(counting, store, mount):
+    fill(store, [f"d/{number:04}" for number in range(1000)], b"x" * 4096)
+    path = mount(store).path
+
+    def read(number):
+        assert (path / "d" / f"{number:04}").read_bytes() == b"x" * 4096
+
+    def work():
+        with ThreadPoolExecutor(16) as threads:
+            list(threads.map(read, range(1000)))
+
+    cost = spent(counting, work)
+    assert cost["getObject"] == 1000, cost
+    assert sum(cost.values()) < 1100, cost
+    assert spent(counting, lambda: [os.stat(path / "d" / f"{number:04}") for number in range(1000)]).keys() <= {
+        "listObjectsV2"
+    }
+
+
+def test_own_files_are_asked_for_their_attributes_once(counting, store, mount):
+    path = mount(store).path
+    (path / "d").mkdir()
+    for number in range(50):
+        (path / "d" / str(number)).write_bytes(b"x")
+        os.chmod(path / "d" / str(number), 0o640)
+    other = mount(store).path
+
+    def work():
+        modes = {entry.stat().st_mode for entry in os.scandir(other / "d")}
+        assert modes == {0o100640}
+
+    assert 50 <= spent(counting, work)["headObject"] <= 60
+    assert spent(counting, work).get("headObject", 0) == 0
