@@ -169,7 +169,7 @@ import Testing
     next.filesystem.takeUpUnsent()
     #expect(next.text("final") == "of before")
     #expect(next.text("new") == "content")
-    #expect(next.memory.keys.count == 2)
+    #expect(next.memory.files.count == 2)
   }
 
   @Test func aRenameThatTheDiskMayHaveIsTakenBack() throws {
@@ -202,7 +202,7 @@ import Testing
     try bench.close(handle)
     #expect(bench.filesystem.drain() == [])
     #expect(bench.text("final") == "whole!!")
-    #expect(bench.memory.keys == [ObjectKey("final")])
+    #expect(bench.memory.files == [ObjectKey("final")])
   }
 
   @Test func somebodyElsesObjectUnderTheNameOfAnExclusiveFileStays() throws {

@@ -171,7 +171,7 @@ import Testing
       #expect(bench.filesystem.pending().paths.isEmpty)
       #expect(bench.filesystem.drain() == [])
       #expect(try bench.load("a") == Array("theirs".utf8))
-      #expect(memory.keys == [ObjectKey("a")])
+      #expect(memory.files == [ObjectKey("a")])
       #expect(memory.uploadCount == 0)
     }
     let items = try JournalInventory.read(root: directory.path)
@@ -180,6 +180,24 @@ import Testing
     #expect(item.reason.contains("discard"))
     try JournalInventory.discard(item)
     #expect(try JournalInventory.read(root: directory.path).isEmpty)
+  }
+
+  @Test(arguments: [nil, ObjectStoreError.Code.unsupported])
+  func whatTheServerWasTriedWithIsRemoved(listing: ObjectStoreError.Code?) throws {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    let (scratch, other) = (ObjectKey(".waysfs-probe-1"), ObjectKey(".waysfs-probe-12"))
+    do {
+      let bench = try bench(memory, directory)
+      _ = bench.journal.note(scratch: scratch)
+      try memory.put(PutRequest(scratch, body: .bytes([])))
+      for key in [scratch, other] { _ = try memory.createUpload(key, attributes: ObjectAttributes(), nil) }
+    }
+    let next = try bench(memory, directory)
+    next.store.setRule { operation in operation.kind == .listUploads ? listing.map { .fail($0) } : nil }
+    next.filesystem.takeUpUnsent()
+    #expect(memory.files.isEmpty)
+    #expect(memory.uploadCount == (listing == nil ? 1 : 2), "the other one is not its own")
+    #expect(try FileSystem.names(in: next.journal.directory.appending("files")).isEmpty)
   }
 
   @Test func whatAnEarlierMountLeftCountsUntilItIsSent() throws {
@@ -207,6 +225,6 @@ import Testing
     #expect(next.filesystem.drain() == [])
     // What was to be tried later finds nothing to do.
     next.runUploads()
-    #expect(memory.keys.map(\.string) == ["d/", "d/a", "other/"])
+    #expect(memory.files.map(\.string) == ["d/", "d/a", "other/"])
   }
 }

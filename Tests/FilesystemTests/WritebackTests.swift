@@ -200,7 +200,7 @@ import Testing
     let next = try bench(memory, directory)
     next.filesystem.takeUpUnsent()
     #expect(next.text("a") == "ours")
-    #expect(next.memory.keys.count == 1)
+    #expect(next.memory.files.count == 1)
   }
 
   @Test func aVersionThatTheBucketGotWithoutAnswerIsNoConflict() throws {
