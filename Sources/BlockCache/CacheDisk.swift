@@ -54,6 +54,15 @@ struct CacheDisk: Sendable {
     guard result == 0 || errno == EEXIST else { throw Errno(rawValue: errno) }
   }
 
+  /// Makes a directory and those above it.
+  func makeDirectories(_ path: FilePath) throws(Errno) {
+    var parent = path
+    if parent.removeLastComponent(), !parent.isEmpty, parent.withPlatformString({ access($0, F_OK) }) != 0 {
+      try makeDirectories(parent)
+    }
+    try makeDirectory(path)
+  }
+
   /// A new file for this user only, open for reading and writing; EEXIST when there is one.
   func make(_ path: FilePath) throws(Errno) -> SharedDescriptor {
     try step(.make(path))

@@ -40,7 +40,7 @@ public final class DiskCache: Sendable {
   private let hasLooked = Atomic(false)
   private let thread = Mutex<Thread?>(nil)
 
-  /// Opens a directory, which is made if it is not there; the one above it must be. What it holds is counted in the
+  /// Opens a directory, which is made if it is not there, as are those above it. What it holds is counted in the
   /// background; until that is done, putting something in waits for it.
   /// - Parameter endpoint: the server, so that buckets of the same name are not mixed up.
   public convenience init(
@@ -49,9 +49,8 @@ public final class DiskCache: Sendable {
     try self.init(
       directory: directory, endpoint: endpoint, bounds: bounds, disk: CacheDisk(), clock: .system, log: log)
     let thread = Thread.start(name: "waysfs-evict") { [weak self, core] in
-      while true {
+      while self?.isStopping.load(ordering: .relaxed) == false {
         self?.makeRoom()
-        if self?.isStopping.load(ordering: .relaxed) ?? true { return }
         core.evictionWanted.wait(seconds: Self.lookInterval)
       }
     }
@@ -64,7 +63,7 @@ public final class DiskCache: Sendable {
     directory: FilePath, endpoint: String, bounds: DiskCacheBounds, disk: CacheDisk, clock: TimeSource, log: Logger
   ) throws(DiskCacheError) {
     do throws(Errno) {
-      try disk.makeDirectory(directory)
+      try disk.makeDirectories(directory)
     } catch {
       throw DiskCacheError(path: directory, cause: error)
     }

@@ -76,3 +76,8 @@ void waysfs_free_spares(struct waysfs_session *session);
 /* message.c: what libfuse has to say while the calling thread captures goes to `message`. */
 void waysfs_capture_begin(char *message, size_t size);
 void waysfs_capture_end(void);
+
+/* control.c: ioctl(2) of an open file. */
+void waysfs_on_ioctl(
+    fuse_req_t request, fuse_ino_t inode, unsigned command, void *argument, struct fuse_file_info *file,
+    unsigned flags, const void *in, size_t in_size, size_t out_size);

@@ -203,4 +203,5 @@ const struct fuse_lowlevel_ops waysfs_operations = {
     .releasedir = on_releasedir,
     .statfs = on_statfs,
     .access = on_access,
+    .ioctl = waysfs_on_ioctl,
 };

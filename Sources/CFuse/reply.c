@@ -76,11 +76,13 @@ struct open_answer {
   uint32_t flags;
   int32_t backing;
 };
+#define OPEN_NOFLUSH (1u << 5)
 #define OPEN_PASSTHROUGH (1u << 7)
 
 int waysfs_reply_open(waysfs_request request, const struct waysfs_open *open) {
   if (open->backing > 0) {
-    const struct open_answer raw = {open->handle, OPEN_PASSTHROUGH, open->backing};
+    /* Only files that are just read have a backing: a close has nothing to tell. */
+    const struct open_answer raw = {open->handle, OPEN_PASSTHROUGH | OPEN_NOFLUSH, open->backing};
     return fuse_reply_buf(request, (const char *)&raw, sizeof(raw));
   }
   const struct fuse_file_info answer = file_of(open);

@@ -323,8 +323,18 @@ public protocol FileOperations: Sendable {
   func releaseDirectory(_ handle: HandleID)
   /// statfs(2).
   func statistics(_ context: CallContext) throws(Errno) -> FilesystemStatistics
+  /// Brings a range of a file into the disk cache, and blocks until it is there; EOPNOTSUPP without a disk cache.
+  /// - Returns: how many bytes of the range are there now, in units of 64 KiB.
+  func warm(_ handle: HandleID, offset: UInt64, length: UInt64, _ context: CallContext) throws(Errno) -> UInt64
   /// access(2), where the kernel does not check permissions itself.
   func access(_ inode: InodeID, mask: UInt32, _ context: CallContext) throws(Errno)
+}
+
+extension FileOperations {
+  /// There is no disk cache.
+  public func warm(
+    _ handle: HandleID, offset: UInt64, length: UInt64, _ context: CallContext
+  ) throws(Errno) -> UInt64 { throw .notSupported }
 }
 
 /// How the filesystem tells the kernel that what it remembers is out of date. Never called inside a request for the

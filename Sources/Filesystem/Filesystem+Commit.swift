@@ -64,6 +64,7 @@ extension Filesystem {
       state.attributesPending = false
       state.timeIsExplicit = false
     }
+    keepForReading(staged, stored, under: plan.target.key)
     staged.forgetRecordIfUploaded()
     // A program was told that its attributes are set: that they are not is an error of this close.
     if let unkept { throw log.report("keeping the attributes of a stored file", unkept) }

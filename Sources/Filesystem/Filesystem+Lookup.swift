@@ -43,7 +43,9 @@ extension Filesystem {
       let answer = object.wait()
       if !below.entries.isEmpty || !below.prefixes.isEmpty {
         if case .success = answer { noticeHidden(path) }
-        return .directory(marker: try marker(path, cancellation))
+        // The marker is the shortest key of all, so it comes first, also where the order is not that of the bytes.
+        let hasMarker = below.entries.first?.key == markerKey(path)
+        return .directory(marker: hasMarker ? try marker(path, cancellation) : nil)
       }
       return .file(try answer.get())
     } catch {

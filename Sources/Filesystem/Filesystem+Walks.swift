@@ -7,7 +7,7 @@ extension Filesystem {
   /// To be called when a directory is opened.
   func noteOpened(_ directory: InodeID) {
     guard let walk = tree.noteOpened(directory) else { return }
-    if !listings.start({ self.list(walk) }) { tree.end(walk, nil, marked: []) }
+    if !listings.start({ self.list(walk) }) { tree.end(walk, isComplete: false) }
   }
 
   private func list(_ walk: Walk) {
@@ -19,44 +19,50 @@ extension Filesystem {
       if let token { listings.cancellation.removeHandler(token) }
       feed.close()
     }
-    var fetches: [(paths: [String], fetch: AttributeFetch)] = []
-    var pages = 0
-    var isComplete = false
-    while tree.goesOn(walk, pages: pages), walked.count <= Walk.mostNames {
+    var markers: [DirectoryPath: (fetch: AttributeFetch, position: Int)] = [:]
+    var (pages, isComplete) = (0, false)
+    while !isComplete, tree.goesOn(walk, pages: pages), walked.count <= Walk.mostNames, !walked.isBroken {
       // An error is for whoever reads a directory, and asks by himself.
-      guard let answer = try? feed.next().map({ ($0, $0.continuation == nil) }) else { break }
+      guard let (page, isLast) = try? feed.next().map({ ($0, $0.continuation == nil) }) else { break }
       pages += 1
-      isComplete = answer.1
-      let markers = walked.add(answer.0)
-      if configuration.attributes == .auto, !markers.isEmpty {
+      isComplete = isLast
+      let paths = walked.add(page)
+      if configuration.attributes == .auto, !paths.isEmpty {
         let fetch = AttributeFetch(
-          markers.enumerated().map { ($0.offset, markerKey($0.element)) }, askedAt: walk.askedAt)
+          paths.enumerated().map { ($0.offset, markerKey($0.element)) }, askedAt: walk.askedAt)
         fetch.start(source)
-        fetches.append((markers, fetch))
+        for (position, path) in paths.enumerated() { markers[DirectoryPath(path)] = (fetch, position) }
       }
-      if isComplete { break }
+      guard !walked.isBroken, keep(walked.takeComplete(atEnd: isLast), of: &walked, walk, markers) else {
+        isComplete = false
+        break
+      }
     }
-    guard isComplete, walked.count <= Walk.mostNames else { return tree.end(walk, nil, marked: []) }
-    let marked = self.marked(fetches, &walked)
     for key in walked.unshowable { noticeUnshowable(key) }
     for path in walked.hidden { noticeHidden(path) }
-    tree.end(walk, walked, marked: tree.isMarked(.root) ? marked.union([""]) : marked)
+    if walked.isBroken { tree.retract(walked.taken) }
+    tree.end(walk, isComplete: isComplete)
   }
 
-  /// Waits for what the markers carry; one that does not answer counts as marked.
-  private func marked(_ fetches: [(paths: [String], fetch: AttributeFetch)], _ walked: inout WalkedTree) -> Set<String>
-  {
-    var marked: Set<String> = []
-    for (paths, fetch) in fetches {
-      for (position, path) in paths.enumerated() {
-        guard case .success(let marker?) = fetch.wait(for: position) else {
-          marked.insert(path)
-          continue
+  /// Hands complete directories to the tree, when it is known whether they are marked.
+  /// - Returns: false when they are of no use any more.
+  private func keep(
+    _ complete: [DirectoryPath], of walked: inout WalkedTree, _ walk: Walk,
+    _ markers: [DirectoryPath: (fetch: AttributeFetch, position: Int)]
+  ) -> Bool {
+    for path in complete {
+      var isMarked = path.string.isEmpty && tree.isMarked(.root)
+      if let (fetch, position) = markers[path] {
+        switch fetch.wait(for: position) {
+        case .success(let marker?):
+          isMarked = DirectoryMark.isSet(on: marker)
+          walked.setMarker(marker, of: path)
+        // One that does not answer counts as marked.
+        case .success(nil), .failure: isMarked = true
         }
-        if DirectoryMark.isSet(on: marker) { marked.insert(path) }
-        walked.setMarker(marker, of: path)
       }
+      guard tree.keep(walked.take(path), at: path, of: walk, isMarked: isMarked) else { return false }
     }
-    return marked
+    return true
   }
 }

@@ -15,7 +15,7 @@ struct Walk: Sendable {
   /// A directory in it was made, moved or removed meanwhile: what is listed may be wrong.
   var isSpoiled = false
   /// Paths of directories that this mount changed and has forgotten since.
-  var changed: Set<String> = []
+  var changed: Set<DirectoryPath> = []
 
   /// Names that are kept at most for directories that may never be opened.
   static let mostNames = 200_000
@@ -28,7 +28,6 @@ struct Walk: Sendable {
 /// A directory that was listed before anybody has looked it up.
 struct Foreseen: Sendable {
   var listing: Listing
-  var askedAt: UInt64
 }
 
 extension Tree {
@@ -57,6 +56,10 @@ extension Tree {
       let walk = Walk(id: state.nextWalk, directory: parent.id, path: above, askedAt: now, usedAt: now)
       parent.walkableAt = now + Walk.patience
       state.walks.append(walk)
+      // What an earlier one found and nobody wanted.
+      state.foreseen = state.foreseen.filter {
+        $0.value.listing.freshUntil > now && !Self.contains(above, $0.key.string)
+      }
       return walk
     }
   }
@@ -85,47 +88,42 @@ extension Tree {
     }
   }
 
-  /// A walk is over.
-  /// - Parameters:
-  ///   - walked: everything below the directory; nil when the listing was not completed.
-  ///   - marked: paths of directories that are marked.
-  func end(_ walk: Walk, _ walked: WalkedTree?, marked: Set<String>) {
-    var isKept = false
-    if let walked, begin(keeping: walk) {
-      // One by one, so that nobody waits long for the mutex.
-      isKept = walked.directories.allSatisfy {
-        keep($0.value.entries, at: $0.key, of: walk, isMarked: marked.contains($0.key))
-      }
-    }
+  /// A walk is over. One that did not come to its end is not tried again for a while.
+  func end(_ walk: Walk, isComplete: Bool) {
     let now = now
     withState { state in
       state.walks.removeAll { $0.id == walk.id }
-      // Too large, or of no use: not again for as long as it would have been believed.
-      if !isKept { state.nodes[walk.directory]?.walkableAt = expiry(from: now) }
+      if !isComplete { state.nodes[walk.directory]?.walkableAt = expiry(from: now) }
     }
   }
 
-  private func begin(keeping walk: Walk) -> Bool {
-    withState { state in
-      guard let root = state.nodes[walk.directory], let path = state.path(of: root) else { return false }
-      state.foreseen = [:]
-      return path.utf8.elementsEqual(walk.path.utf8)
+  /// What was kept of a walk turned out to be incomplete.
+  func retract(_ paths: Set<DirectoryPath>) {
+    for path in paths {
+      withState { state in
+        state.foreseen[path] = nil
+        state.node(at: path)?.listing = nil
+      }
     }
   }
 
+  /// Keeps the names of one directory that a walk has found, all of them.
   /// - Returns: false when what was listed is of no use any more.
-  private func keep(
-    _ entries: [FileName: RemoteEntry], at path: String, of walk: Walk, isMarked: Bool
+  func keep(
+    _ entries: [FileName: RemoteEntry], at path: DirectoryPath, of walk: Walk, isMarked: Bool
   ) -> Bool {
     withState { state in
       guard let current = state.walks.first(where: { $0.id == walk.id }), !current.isSpoiled else { return false }
+      guard let root = state.nodes[walk.directory], let above = state.path(of: root),
+        above.utf8.elementsEqual(walk.path.utf8)
+      else { return false }
       if current.changed.contains(path) { return true }
       if let node = state.node(at: path) {
         keep(entries, for: node, isMarked: isMarked, askedAt: walk.askedAt, state)
       } else {
         let isMarked = asks(whenMarked: isMarked, state)
         let listing = Listing(entries: entries, isMarked: isMarked, freshUntil: expiry(from: walk.askedAt))
-        state.foreseen[path] = Foreseen(listing: listing, askedAt: walk.askedAt)
+        state.foreseen[path] = Foreseen(listing: listing)
       }
       return true
     }
@@ -134,14 +132,9 @@ extension Tree {
   /// Gives a directory that has just come to be known the listing that was made before.
   func takeForeseen(_ node: Node, _ state: inout State) {
     guard !state.foreseen.isEmpty, let path = state.path(of: node),
-      let foreseen = state.foreseen.removeValue(forKey: path)
+      let foreseen = state.foreseen.removeValue(forKey: DirectoryPath(path))
     else { return }
-    if foreseen.listing.freshUntil <= now {
-      // All of them are of the same time.
-      state.foreseen = [:]
-    } else {
-      node.listing = foreseen.listing
-    }
+    if foreseen.listing.freshUntil > now { node.listing = foreseen.listing }
   }
 
   static func contains(_ above: String, _ path: String) -> Bool {
@@ -153,10 +146,10 @@ extension Tree {
 
 extension Tree.State {
   /// The known directory at a path.
-  func node(at path: String) -> Node? {
+  func node(at path: DirectoryPath) -> Node? {
     var node = nodes[.root]
-    for name in path.split(separator: "/") {
-      node = node?.children[FileName(String(name))].flatMap { nodes[$0] }
+    for name in path.string.utf8.split(separator: UInt8(ascii: "/")) {
+      node = String(name).flatMap { node?.children[FileName($0)] }.flatMap { nodes[$0] }
     }
     return node?.type == .directory ? node : nil
   }
@@ -169,12 +162,12 @@ extension Tree.State {
     where Tree.contains(walks[index].path, changed) || Tree.contains(changed, walks[index].path) {
       walks[index].isSpoiled = true
     }
-    for path in foreseen.keys where Tree.contains(changed, path) { foreseen[path] = nil }
+    for path in foreseen.keys where Tree.contains(changed, path.string) { foreseen[path] = nil }
   }
 
   /// A directory is forgotten, and with it what this mount changed there.
   mutating func noteForgotten(_ node: Node) {
     guard !walks.isEmpty, !node.touched.isEmpty, let path = path(of: node) else { return }
-    for index in walks.indices { walks[index].changed.insert(path) }
+    for index in walks.indices { walks[index].changed.insert(DirectoryPath(path)) }
   }
 }

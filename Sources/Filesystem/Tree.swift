@@ -18,7 +18,7 @@ final class Tree: Sendable {
     /// Walks under way, and what they found in directories that nobody has looked up since, by path.
     var walks: [Walk] = []
     var nextWalk = 0
-    var foreseen: [String: Foreseen] = [:]
+    var foreseen: [DirectoryPath: Foreseen] = [:]
   }
 
   let configuration: FilesystemConfiguration

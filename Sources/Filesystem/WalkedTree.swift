@@ -1,6 +1,17 @@
+import Basics
 import ObjectStore
 
-/// What a listing of a whole subtree shows, directory by directory. A value; the pages are added in any order.
+/// A path below the mount's root, without slashes at its ends; empty for the root. Compared byte by byte.
+struct DirectoryPath: ByteName {
+  let string: String
+
+  init(_ string: String) { self.string = string }
+}
+
+/// What a listing of a whole subtree shows, directory by directory. A value.
+///
+/// As long as the keys come in the order of their bytes, a directory is complete when the first key behind it has come.
+/// Where they do not, all are complete at the end.
 struct WalkedTree {
   struct Directory {
     var entries: [FileName: RemoteEntry] = [:]
@@ -8,8 +19,12 @@ struct WalkedTree {
     var hasMarker = false
   }
 
-  /// By path below the mount's root.
-  private(set) var directories: [String: Directory]
+  /// By path below the mount's root; without those that were taken.
+  private(set) var directories: [DirectoryPath: Directory]
+  /// Directories that were taken as complete.
+  private(set) var taken: Set<DirectoryPath> = []
+  /// Whether there was a key for a directory that had been taken: the server has no such order.
+  private(set) var isBroken = false
   /// Names in all directories together.
   private(set) var count = 0
   /// Keys that cannot be shown, and paths of objects that a directory hides.
@@ -17,6 +32,11 @@ struct WalkedTree {
   private(set) var hidden: [String] = []
   private let prefix: String
   private let root: String
+  /// The directory of the last key, below those it is in.
+  private var open: [DirectoryPath]
+  private var closed: [DirectoryPath] = []
+  private var isAscending = true
+  private var lastKey = ObjectKey("")
   /// Keys of a directory mostly come one after the other.
   private var last: (bytes: Substring.UTF8View, path: String)?
 
@@ -26,7 +46,8 @@ struct WalkedTree {
   init(root: String, prefix: String) {
     self.root = root
     self.prefix = prefix
-    directories = [root: Directory()]
+    directories = [DirectoryPath(root): Directory()]
+    open = [DirectoryPath(root)]
   }
 
   /// Takes in a page.
@@ -34,17 +55,19 @@ struct WalkedTree {
   mutating func add(_ page: ListPage) -> [String] {
     var markers: [String] = []
     for entry in page.entries {
+      if isAscending, entry.key < lastKey { isAscending = false }
+      lastKey = entry.key
       guard let (path, name) = place(of: entry.key) else {
         unshowable.append(entry.key)
         continue
       }
       guard let name else {
-        directories[path]?.hasMarker = true
+        directories[DirectoryPath(path)]?.hasMarker = true
         markers.append(path)
         continue
       }
       let fileName = FileName(name)
-      if NameRules.isHidden(fileName, prefix: path == root ? prefix : path) { continue }
+      if NameRules.isHidden(fileName, prefix: path.isEmpty ? prefix : path) { continue }
       var listed = entry
       listed.key = ObjectKey("")
       insert(fileName, .listedFile(listed), in: path)
@@ -69,21 +92,42 @@ struct WalkedTree {
     if below.isEmpty { return root }
     if let last, last.bytes.elementsEqual(below) { return last.path }
     var path = root
+    var chain = [DirectoryPath(root)]
     for part in below.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false) {
       guard let name = String(part), NameRules.canShow(name) else { return nil }
       let parent = path
       path = NameRules.path(FileName(name), in: parent)
-      guard directories[path] == nil else { continue }
-      directories[path] = Directory()
+      let made = DirectoryPath(path)
+      chain.append(made)
+      guard directories[made] == nil else { continue }
+      if taken.contains(made) { isBroken = true }
+      directories[made] = Directory()
       insert(FileName(name), .listedDirectory, in: parent)
     }
     last = (below, path)
+    let common = zip(open, chain).prefix { $0 == $1 }.count
+    closed += open[common...].reversed()
+    open = chain
     return path
+  }
+
+  /// Directories that are complete, the deepest first; each is given once.
+  /// - Parameter atEnd: whether there are no more pages.
+  mutating func takeComplete(atEnd: Bool = false) -> [DirectoryPath] {
+    if atEnd { return directories.keys.sorted { $0.string.utf8.count > $1.string.utf8.count } }
+    defer { closed = [] }
+    return isAscending ? closed : []
+  }
+
+  /// The names of a directory that is complete.
+  mutating func take(_ path: DirectoryPath) -> [FileName: RemoteEntry] {
+    taken.insert(path)
+    return directories.removeValue(forKey: path)?.entries ?? [:]
   }
 
   /// A directory hides an object of its name, whichever comes first.
   private mutating func insert(_ name: FileName, _ entry: RemoteEntry, in path: String) {
-    guard let index = directories.index(forKey: path) else { return }
+    guard let index = directories.index(forKey: DirectoryPath(path)) else { return }
     let old = directories.values[index].entries[name]
     if let old, old.isDirectory != entry.isDirectory { hidden.append(NameRules.path(name, in: path)) }
     if old == nil { count += 1 }
@@ -92,11 +136,12 @@ struct WalkedTree {
   }
 
   /// Notes what the marker of a directory carries.
-  mutating func setMarker(_ marker: ObjectMetadata, of path: String) {
-    guard path != root else { return }
+  mutating func setMarker(_ marker: ObjectMetadata, of directory: DirectoryPath) {
+    let path = directory.string
+    guard !path.utf8.elementsEqual(root.utf8) else { return }
     let parts = path.utf8.lastIndex(of: UInt8(ascii: "/"))
     let parent = parts.flatMap { String(path.utf8[..<$0]) } ?? ""
     guard let name = parts.map({ String(path.utf8[path.utf8.index(after: $0)...]) }) ?? path else { return }
-    directories[parent]?.entries[FileName(name)] = .directory(marker: marker)
+    directories[DirectoryPath(parent)]?.entries[FileName(name)] = .directory(marker: marker)
   }
 }

@@ -31,6 +31,7 @@ func makeCallbacks() -> waysfs_callbacks {
     release_directory: { on($0).releaseDirectory($1, $2) },
     statistics: { on($0).statistics($1) },
     access: { on($0).access($1, $2, $3) },
+    warm: { on($0).warm($1, $2, $3, $4) },
     interrupted: { on($0).noteInterrupt($1) },
     deliver_interrupts: { on($0).deliverInterrupts() })
 }

@@ -61,6 +61,14 @@ extension FuseConnection {
     } catch { reply.fail(error) }
   }
 
+  func warm(_ request: waysfs_request, _ handle: UInt64, _ offset: UInt64, _ length: UInt64) {
+    let reply = FuseReply(request, self, interruptible: true)
+    do throws(Errno) {
+      let bytes = try operations.warm(HandleID(handle), offset: offset, length: length, reply.context)
+      reply.warmed(bytes)
+    } catch { reply.fail(error) }
+  }
+
   func release(_ request: waysfs_request, _ handle: UInt64) {
     let reply = FuseReply(request, self)
     operations.release(HandleID(handle))

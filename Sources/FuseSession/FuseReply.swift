@@ -137,6 +137,11 @@ struct FuseReply: ~Copyable, @unchecked Sendable {
     _ = answer { waysfs_reply_write($0, count) }
   }
 
+  /// Answers a `warm`.
+  consuming func warmed(_ bytes: UInt64) {
+    _ = answer { waysfs_reply_warm($0, bytes) }
+  }
+
   /// Answers a readlink.
   consuming func link(_ target: String) {
     _ = answer { request in target.withCString { waysfs_reply_link(request, $0) } }

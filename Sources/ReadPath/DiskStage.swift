@@ -72,7 +72,11 @@ final class DiskStage: Sendable {
       return cache.noteSkipped(bytes: identity.size)
     }
     writers.submit { [self] in
-      cache.write(whole: identity, read: { source.read(into: $0, at: $1) }, isUnchanged: { source.isUnchanged() })
+      // It may be large, and the end of a mount does not wait for it.
+      let read = { (buffer: UnsafeMutableRawBufferPointer, offset: UInt64) in
+        !self.isClosed.load(ordering: .relaxed) && source.read(into: buffer, at: offset)
+      }
+      cache.write(whole: identity, read: read, isUnchanged: { source.isUnchanged() })
       room.add(1, ordering: .relaxed)
     }
   }

@@ -17,17 +17,18 @@ public struct ControlPlane: Sendable {
   private let client: any HTTPClient
   private let apiKey: String
   private let random: @Sendable () -> Double
-  private let rule = RetryRule()
+  private let rule: RetryRule
 
   /// Makes a client.
   /// - Parameters:
   ///   - client: the transport.
   ///   - apiKey: sent with every request in the header X-API-Key.
   ///   - baseURL: address of the service; without TLS only on this machine.
+  ///   - attempts: how often a call is sent at most; at least 1.
   ///   - random: gives numbers in 0..<1, from any thread; spreads repeated calls over time.
   /// - Throws: `configuration` when the key or the address cannot be used.
   public init(
-    client: any HTTPClient, apiKey: String, baseURL: String = defaultBaseURL,
+    client: any HTTPClient, apiKey: String, baseURL: String = defaultBaseURL, attempts: Int = 4,
     random: @escaping @Sendable () -> Double = { .random(in: 0..<1) }
   ) throws(ControlPlaneError) {
     guard !apiKey.isEmpty, apiKey.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
@@ -37,6 +38,7 @@ public struct ControlPlane: Sendable {
     self.apiKey = apiKey
     self.baseURL = try checkedBaseAddress(baseURL)
     self.random = random
+    rule = RetryRule(attempts: attempts)
   }
 
   /// Lists all buckets of the account (GET /v1/storage/buckets).

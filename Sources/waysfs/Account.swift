@@ -9,6 +9,8 @@ struct Account: Sendable {
   let apiKey: Secret
   /// Without a trailing slash.
   let baseURL: String
+  /// How often a call is sent at most.
+  var attempts = 4
 
   /// Calls the control plane. What it says about the failure becomes words for the user.
   /// - Parameter what: what the user wanted, as in "no key pair from"; nil leaves it to the error.
@@ -19,7 +21,7 @@ struct Account: Sendable {
     let transport = try Composition.start(HTTPTransport.Configuration())
     defer { transport.shutdown() }
     do throws(ControlPlaneError) {
-      return try body(ControlPlane(client: transport, apiKey: apiKey.revealed, baseURL: baseURL))
+      return try body(ControlPlane(client: transport, apiKey: apiKey.revealed, baseURL: baseURL, attempts: attempts))
     } catch {
       throw Failure(error, what)
     }
@@ -34,12 +36,14 @@ struct Account: Sendable {
 
   /// Key pairs for a mount: this one, and others when the server no longer accepts it.
   func renewing(_ first: StorageCredentials, _ log: Logger) -> RenewingCredentials {
-    RenewingCredentials(S3Credentials(first)) { [self] in
+    // The requests that wait are repeated themselves: they ask again.
+    let account = Account(apiKey: apiKey, baseURL: baseURL, attempts: 2)
+    return RenewingCredentials(S3Credentials(first)) {
       do throws(Failure) {
-        let answer = try credentials()
+        let answer = try account.credentials()
         log.notice(
           "the server has refused the key pair; fetched it again",
-          metadata: ["origin": "\(baseURL)", "access_key_id": "\(answer.accessKeyID)"])
+          metadata: ["origin": "\(account.baseURL)", "access_key_id": "\(answer.accessKeyID)"])
         if answer.endpointURL != first.endpointURL || answer.region != first.region {
           log.warning("the control plane names another endpoint or region now; it counts from the next mount on")
         }

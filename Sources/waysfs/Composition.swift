@@ -101,6 +101,8 @@ private final class Mount: MountEngine {
   private let transport: HTTPTransport
   private let workers: WorkerPool
   private let journal: Journal?
+  private let cache: DiskCache?
+  private let readPath: ReadPath
   private let filesystem: Filesystem
   private let session: FuseSession
   private let log: Logger
@@ -117,13 +119,14 @@ private final class Mount: MountEngine {
       // What is written needs little memory, since it waits on the disk; a quarter lets several uploads go on at once.
       let forWriting = settings.memoryLimit / 4
       let pool = try BlockPool(budget: Int(clamping: settings.memoryLimit - forWriting))
+      cache = try Self.openCache(settings, log)
       var reading = ReadPathConfiguration()
       // Some are left for names and attributes: a listing must not wait for bulk that others read.
       reading.maximumGets = max(1, settings.connections - settings.connections / 8)
       reading.schedule = { transport.schedule(after: $0, $1) }
+      readPath = ReadPath(store: store, pool: pool, cache: cache, configuration: reading, log: log)
       filesystem = Filesystem(
-        store: store, readPath: ReadPath(store: store, pool: pool, configuration: reading, log: log),
-        journal: journal,
+        store: store, readPath: readPath, journal: journal,
         conditions: ConditionalWrites(
           store: store, journal: journal, scratchPrefix: settings.target.prefix, random: { .random(in: .min ... .max) },
           log: log),
@@ -136,6 +139,18 @@ private final class Mount: MountEngine {
       throw Failure("\(error)")
     }
     filesystem.attach(session.kernelCache)
+    if let cache, settings.passesThrough { filesystem.attach(session.passthrough, cache) }
+  }
+
+  private static func openCache(_ settings: MountSettings, _ log: Logger) throws(Failure) -> DiskCache? {
+    guard settings.keepsReads else { return nil }
+    do {
+      return try DiskCache(
+        directory: FilePath(settings.cacheDirectory).appending("read"), endpoint: settings.endpoint.description,
+        bounds: DiskCacheBounds(limit: settings.cacheLimit), log: log)
+    } catch {
+      throw Failure("\(error)", remedy: "Choose another directory with --cache-dir, or give --cache-limit 0")
+    }
   }
 
   private static func openJournal(_ settings: MountSettings) throws(Failure) -> Journal {
@@ -237,7 +252,9 @@ private final class Mount: MountEngine {
   func shutDown() {
     filesystem.shutDown()
     workers.shutdown()
+    readPath.shutDown()
     transport.shutdown()
+    cache?.shutDown()
   }
 
   private static func hostName() -> String {
@@ -254,6 +271,7 @@ extension MountSettings {
     options.readOnly = readOnly
     options.allowOther = allowOther
     options.allowNonEmpty = allowNonEmpty
+    options.passthrough = keepsReads && passesThrough
     options.fuseOptions = KernelFlag.allCases.filter(kernelFlags.contains).map(\.rawValue)
     return options
   }

@@ -55,6 +55,7 @@ struct Waysfs: ParsableCommand {
         waysfs mount photos /mnt/photos         mount a bucket
         waysfs mount photos:2024 /mnt/photos    mount a part of it
         waysfs flush /mnt/photos                wait until all that was written is in the bucket
+        waysfs warm /mnt/photos/2024            fetch files into the disk cache
         waysfs umount /mnt/photos               unmount, and wait for the uploads
         waysfs recover                          show what could not be uploaded
         waysfs buckets list                     show the buckets of the account
@@ -73,7 +74,7 @@ struct Waysfs: ParsableCommand {
       """,
     version: "waysfs \(version)",
     subcommands: [
-      MountCommand.self, FlushCommand.self, UmountCommand.self, RecoverCommand.self, BucketsCommand.self,
-      CredentialsCommand.self, DoctorCommand.self, ConfigCommand.self, DocsCommand.self,
+      MountCommand.self, FlushCommand.self, WarmCommand.self, UmountCommand.self, RecoverCommand.self,
+      BucketsCommand.self, CredentialsCommand.self, DoctorCommand.self, ConfigCommand.self, DocsCommand.self,
     ])
 }

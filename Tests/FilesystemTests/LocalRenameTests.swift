@@ -243,7 +243,7 @@ import Testing
       }
       let next = try bench(memory, directory)
       next.filesystem.takeUpUnsent()
-      let found = Set(memory.keys.compactMap { memory.bytes(of: $0) }.map { String(decoding: $0, as: UTF8.self) })
+      let found = Set(memory.files.compactMap { memory.bytes(of: $0) }.map { String(decoding: $0, as: UTF8.self) })
       // With its new name, the second stands for both.
       if memory.bytes(of: ObjectKey("tmp")) == nil, found.contains("second") { saved.remove("first") }
       #expect(found.isSuperset(of: saved.union(["third"])), "\(steps) steps: \(power.end)")

@@ -171,10 +171,38 @@ import Testing
   func anObjectIsHiddenByADirectoryWhicheverComesFirst(_ keys: [String]) {
     var walked = WalkedTree(root: "q", prefix: "p/")
     for key in keys { #expect(walked.add(page([key])).isEmpty) }
-    #expect(Set(walked.directories.keys) == ["q", "q/a", "q/a-"])
-    #expect(walked.directories["q"]?.entries[FileName("a")]?.isDirectory == true)
+    #expect(Set(walked.directories.keys.map(\.string)) == ["q", "q/a", "q/a-"])
+    #expect(walked.directories[DirectoryPath("q")]?.entries[FileName("a")]?.isDirectory == true)
     #expect(walked.hidden == ["q/a"])
     #expect(walked.count == 4)
+  }
+
+  @Test func aDirectoryIsCompleteWhenAKeyBehindItHasCome() {
+    var walked = WalkedTree(root: "", prefix: "")
+    _ = walked.add(page(["a/b/1", "a/b/2", "a/c"]))
+    #expect(walked.takeComplete().map(\.string) == ["a/b"])
+    #expect(walked.take(DirectoryPath("a/b")).count == 2)
+    _ = walked.add(page(["a/d/1", "b/1"]))
+    #expect(walked.takeComplete().map(\.string) == ["a/d", "a"])
+    #expect(walked.take(DirectoryPath("a")).count == 3)
+    #expect(Set(walked.takeComplete(atEnd: true).map(\.string)) == ["b", "a/d", ""])
+    #expect(!walked.isBroken)
+    _ = walked.add(page(["a/b/3"]))
+    #expect(walked.isBroken)
+  }
+
+  @Test func withoutAnOrderNothingIsCompleteBeforeTheEnd() {
+    var walked = WalkedTree(root: "", prefix: "")
+    _ = walked.add(page(["a/1", "a-/1", "b/1", "c/1"]))
+    #expect(walked.takeComplete() == [])
+    #expect(walked.takeComplete(atEnd: true).count == 5)
+  }
+
+  @Test func namesThatLookAlikeAreTwo() {
+    var walked = WalkedTree(root: "", prefix: "")
+    _ = walked.add(page(["e\u{301}/1", "\u{e9}/2"]))
+    #expect(walked.directories[DirectoryPath("e\u{301}")]?.entries.keys.map(\.string) == ["1"])
+    #expect(walked.directories[DirectoryPath("\u{e9}")]?.entries.keys.map(\.string) == ["2"])
   }
 
   @Test func keysThatAreNoNamesAreLeftOut() {
@@ -183,8 +211,8 @@ import Testing
       page(["a//b", "a/../c", "./d", "/e", "a/b", "f/", "g/h/", "x/\u{0}y", DirectoryMark.rootName, ".waysfs-probe-1"]))
     #expect(markers == ["f", "g/h"])
     #expect(walked.unshowable.count == 5)
-    #expect(Set(walked.directories[""]?.entries.keys.map(\.string) ?? []) == ["a", "f", "g", "x"])
-    #expect(walked.directories["a"]?.entries.keys.map(\.string) == ["b"])
-    #expect(walked.directories["g/h"]?.hasMarker == true)
+    #expect(Set(walked.directories[DirectoryPath("")]?.entries.keys.map(\.string) ?? []) == ["a", "f", "g", "x"])
+    #expect(walked.directories[DirectoryPath("a")]?.entries.keys.map(\.string) == ["b"])
+    #expect(walked.directories[DirectoryPath("g/h")]?.hasMarker == true)
   }
 }

@@ -10,7 +10,6 @@ from support.limits import time_limit
 from support.mounts import ForegroundMount, Mount, Waysfs
 from support.processes import daemons, kill_all, mount_points
 from support.proxy import Proxy
-from support.sandbox import Sandbox
 from support.servers import Bucket, Server
 
 DEFAULT_TIME_LIMIT = 60
@@ -95,14 +94,6 @@ def proxy():
         one.stop()
     errors = [error for one in made for error in one.errors]
     assert not errors, f"in the script of a server: {errors}"
-
-
-@pytest.fixture
-def sandbox(tmp_path):
-    """A sandbox that no other test uses."""
-    made = Sandbox(tmp_path)
-    yield made
-    made.stop()
 
 
 # MARK: Mounts

@@ -12,14 +12,29 @@ import pytest
 from support.commands import eventually
 from support.processes import is_mounted
 from support.proxy import Answer, RawServer
+from support.sandbox import Sandbox
 from support.servers import REGION
 
 MIB = 1 << 20
 
 
+@pytest.fixture(scope="module")
+def shared_sandbox(tmp_path_factory):
+    made = Sandbox(tmp_path_factory.mktemp("sandbox"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def sandbox(shared_sandbox):
+    """A sandbox with two buckets that no other test uses; its keys may change in every test."""
+    shared_sandbox.make_buckets()
+    return shared_sandbox
+
+
 @pytest.fixture
 def account_mount(sandbox, waysfs, tmp_path):
-    """Mounts buckets of the sandbox: `account_mount("first-bucket")` returns the directory. Files are in `tmp_path`."""
+    """Mounts buckets of the sandbox: `account_mount(name)` returns the directory. Files are in `tmp_path`."""
     mounted = []
 
     def make(bucket, *options, environment=None):
@@ -45,8 +60,8 @@ def pattern(size, seed):
 @pytest.mark.time_limit(180)
 @pytest.mark.parametrize("mode", ["close", "writeback"])
 def test_rotation_in_the_middle_of_an_upload(sandbox, account_mount, mode):
-    first = account_mount("first-bucket", "--write-mode", mode)
-    second = account_mount("second-bucket", "--write-mode", mode)
+    first = account_mount(sandbox.first, "--write-mode", mode)
+    second = account_mount(sandbox.second, "--write-mode", mode)
     content = pattern(256 * MIB, mode)
     with open(first / "large", "wb", buffering=0) as file:
         for start in range(0, len(content), 4 * MIB):
@@ -60,18 +75,18 @@ def test_rotation_in_the_middle_of_an_upload(sandbox, account_mount, mode):
         descriptor = os.open(directory, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
-    stored = sandbox.s3.get_object(Bucket="first-bucket", Key="large")["Body"].read()
+    stored = sandbox.s3.get_object(Bucket=sandbox.first, Key="large")["Body"].read()
     assert hashlib.sha256(stored).digest() == hashlib.sha256(content).digest()
     assert (second / "small").read_bytes() == b"in the other bucket"
-    assert sandbox.s3.get_object(Bucket="second-bucket", Key="small")["Body"].read() == b"in the other bucket"
+    assert sandbox.s3.get_object(Bucket=sandbox.second, Key="small")["Body"].read() == b"in the other bucket"
 
 
 @pytest.mark.time_limit(120)
 def test_rotation_in_the_middle_of_a_walk(sandbox, account_mount):
-    expected = {f"d{number % 20}/e{number % 3}/f{number}" for number in range(200)}
+    expected = {f"d{number % 20}/e{number % 3}/f{number}" for number in range(120)}
     for name in expected:
-        sandbox.s3.put_object(Bucket="first-bucket", Key=name, Body=name.encode())
-    root = account_mount("first-bucket", "--metadata-ttl", "0")
+        sandbox.s3.put_object(Bucket=sandbox.first, Key=name, Body=name.encode())
+    root = account_mount(sandbox.first, "--metadata-ttl", "0")
 
     def fail(error):
         raise error
@@ -92,7 +107,7 @@ def test_rotation_in_the_middle_of_a_walk(sandbox, account_mount):
 
 @pytest.mark.time_limit(120)
 def test_many_readers_and_writers_while_pairs_change(sandbox, account_mount):
-    root = account_mount("first-bucket", "--metadata-ttl", "0")
+    root = account_mount(sandbox.first, "--metadata-ttl", "0")
     errors = []
     stop = threading.Event()
 
@@ -126,7 +141,7 @@ def test_the_control_plane_goes_away(sandbox, account_mount, proxy):
     """What is mounted goes on working; and when the pair changes meanwhile, as soon as it is back."""
     control = proxy()
     control.target = urlsplit(sandbox.api_url)
-    root = account_mount("first-bucket", environment={**sandbox.environment, "WAYSCLOUD_API_URL": control.endpoint})
+    root = account_mount(sandbox.first, environment={**sandbox.environment, "WAYSCLOUD_API_URL": control.endpoint})
     asked = len(control.requests)
     control.stop()
     for number in range(50):
@@ -148,8 +163,8 @@ def test_the_control_plane_goes_away(sandbox, account_mount, proxy):
     descriptor = os.open(root, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
-    assert sandbox.s3.get_object(Bucket="first-bucket", Key="after")["Body"].read() == b"again"
-    assert sandbox.s3.get_object(Bucket="first-bucket", Key="lost?")["Body"].read() == b"kept"
+    assert sandbox.s3.get_object(Bucket=sandbox.first, Key="after")["Body"].read() == b"again"
+    assert sandbox.s3.get_object(Bucket=sandbox.first, Key="lost?")["Body"].read() == b"kept"
 
 
 def test_what_is_forbidden_does_not_flood_the_control_plane(sandbox, account_mount, proxy):
@@ -159,7 +174,7 @@ def test_what_is_forbidden_does_not_flood_the_control_plane(sandbox, account_mou
         Answer(403, body=b"<Error><Code>AccessDenied</Code></Error>") if request.key.startswith("no") else forward()
     )
     environment = {**sandbox.environment, "WAYSCLOUD_API_URL": control.endpoint}
-    root = account_mount("first-bucket", "--endpoint", storage.endpoint, "--region", REGION, environment=environment)
+    root = account_mount(sandbox.first, "--endpoint", storage.endpoint, "--region", REGION, environment=environment)
     asked = len(control.requests)
     for number in range(200):
         with pytest.raises(PermissionError):
@@ -175,7 +190,7 @@ def test_an_api_key_from_files(sandbox, waysfs, account_mount, tmp_path):
     key.write_text(sandbox.api_key + "\n")
     key.chmod(0o600)
     environment = {**sandbox.environment, "WAYSCLOUD_API_KEY": ""}
-    root = account_mount("first-bucket", "--api-key-file", str(key), environment=environment)
+    root = account_mount(sandbox.first, "--api-key-file", str(key), environment=environment)
     (root / "file").write_bytes(b"x")
     waysfs.run("umount", root)
     root.rmdir()
@@ -185,7 +200,7 @@ def test_an_api_key_from_files(sandbox, waysfs, account_mount, tmp_path):
     handed.mkdir(mode=0o700)
     (handed / "wayscloud-api-key").write_text(sandbox.api_key)
     (handed / "wayscloud-api-key").chmod(0o444)
-    root = account_mount("first-bucket", environment={**environment, "CREDENTIALS_DIRECTORY": str(handed)})
+    root = account_mount(sandbox.first, environment={**environment, "CREDENTIALS_DIRECTORY": str(handed)})
     assert (root / "file").read_bytes() == b"x"
     waysfs.run("umount", root)
     root.rmdir()
@@ -194,8 +209,8 @@ def test_an_api_key_from_files(sandbox, waysfs, account_mount, tmp_path):
     config.mkdir(parents=True)
     (config / "config").write_text(f"[default]\nuid = 7\n[work]\napi-key-file = {key}\n")
     environment["HOME"] = str(tmp_path / "home")
-    sandbox.s3.put_object(Bucket="first-bucket", Key="of-nobody", Body=b"")
-    root = account_mount("first-bucket", "--profile", "work", environment=environment)
+    sandbox.s3.put_object(Bucket=sandbox.first, Key="of-nobody", Body=b"")
+    root = account_mount(sandbox.first, "--profile", "work", environment=environment)
     assert os.stat(root / "of-nobody").st_uid == 7
 
 
@@ -207,7 +222,7 @@ def test_a_secret_that_others_may_read_is_refused(option, sandbox, waysfs, tmp_p
     point = tmp_path / "mount"
     point.mkdir()
     environment = {**sandbox.environment, "WAYSCLOUD_API_KEY": ""}
-    result = waysfs.run("mount", "first-bucket", point, option, secret, environment=environment, check=False)
+    result = waysfs.run("mount", sandbox.first, point, option, secret, environment=environment, check=False)
     assert result.returncode == 1 and not is_mounted(point)
     assert "everybody may read" in result.stderr and f"chmod 600 {secret}" in result.stderr
     assert sandbox.api_key not in result.stderr
@@ -224,7 +239,7 @@ def everything_below(directory):
 def test_secrets_show_nowhere(sandbox, waysfs, account_mount, tmp_path):
     """Not in arguments, logs at the most talkative level, messages, or what is kept on disk."""
     shown = []
-    root = account_mount("first-bucket", "--write-mode", "writeback")
+    root = account_mount(sandbox.first, "--write-mode", "writeback")
     (root / "file").write_bytes(b"x" * MIB)
     with open(root / "open", "wb") as file:
         file.write(b"y" * MIB)
@@ -242,7 +257,7 @@ def test_secrets_show_nowhere(sandbox, waysfs, account_mount, tmp_path):
     assert len(shown) > 3
     commands = [
         ("flush", root), ("recover", "--cache-dir", tmp_path / "cache"), ("config",), ("config", "--json"),
-        ("mount", "no-such-bucket", tmp_path), ("mount", "first-bucket", tmp_path / "missing"),
+        ("mount", "no-such-bucket", tmp_path), ("mount", sandbox.first, tmp_path / "missing"),
         ("config", "--umask", "x"),
     ]  # fmt: skip
     environments = [

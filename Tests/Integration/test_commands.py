@@ -6,10 +6,20 @@ import pty
 import re
 import select
 import subprocess
+import sys
 import time
 
 import pytest
 from support.proxy import unused_endpoint
+from support.sandbox import Sandbox
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory):
+    """One for all tests here: none of them changes keys, and each uses names of its own."""
+    made = Sandbox(tmp_path_factory.mktemp("sandbox"))
+    yield made
+    made.stop()
 
 
 @pytest.fixture
@@ -142,8 +152,6 @@ def test_credentials_for_other_programs(sandbox, command):
         "import boto3; s = boto3.Session(profile_name='ways'); c = s.client('s3'); "
         "print(s.get_credentials().access_key, s.region_name, c.meta.endpoint_url, len(c.list_buckets()['Buckets']))"
     )
-    import sys
-
     result = subprocess.run(
         [sys.executable, "-c", script],
         env={"PATH": os.environ["PATH"], "HOME": str(command.home)},
@@ -159,7 +167,7 @@ def test_doctor(sandbox, command, tmp_path):
     lines = command("doctor", *cache).stdout.splitlines()
     assert all(re.match(r"(ok|warning|error) +[^:]+: \S", line) for line in lines)
     subjects = [line.split(":")[0].split(None, 1)[1] for line in lines]
-    for subject in ["/dev/fuse", "fusermount3", "user_allow_other", "configuration", "cache room", "cache speed",
+    for subject in ["/dev/fuse", "fusermount3", "user_allow_other", "configuration", "secret files", "cache room", "cache speed",
                     "credentials", "control plane", "storage server", "clock", "key pair"]:  # fmt: skip
         assert subject in subjects, subject
     assert not any(line.startswith("error") for line in lines)

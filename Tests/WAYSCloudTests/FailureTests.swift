@@ -117,6 +117,13 @@ private func failure(_ work: () throws -> some Any) throws -> ControlPlaneError 
     #expect(transport.requests.count == 4)
   }
 
+  @Test func asOftenAsTold() throws {
+    let transport = ScriptedClient(Array(repeating: .answer(503, ""), count: 9))
+    let plane = try ControlPlane(client: transport, apiKey: key, attempts: 2, random: { 0.5 })
+    _ = try failure { try plane.credentials() }
+    #expect(transport.requests.count == 2)
+  }
+
   @Test(arguments: [400, 401, 403, 404, 409, 422, 501, 301])
   func doesNotRepeatWhatWouldFailAgain(status: Int) throws {
     let transport = ScriptedClient([.answer(status, ""), .answer(200, list)])

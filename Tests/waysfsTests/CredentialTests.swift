@@ -226,6 +226,21 @@ struct CredentialSearchTests {
     #expect(found.region == "r")
   }
 
+  @Test func filesThatMayHoldSecrets() throws {
+    let files: [String: FileText] = [
+      "/home/u/.aws/credentials": .text("", mode: 0o644), "/work/key": .text("k"), "/pairs": .unreadable("no"),
+    ]
+    let search = CredentialSearch(
+      environment: [:], home: "/home/u", workingDirectory: "/work",
+      layers: [
+        try Self.layer(.flag, [.apiKeyFile: "key", .credentialsFile: "/pairs"]),
+        try Self.layer(.profile, [.apiKeyFile: "/work/key"]),
+      ], controlPlane: "", readFile: { files[$0] ?? .absent })
+    let found = search.secretFiles()
+    #expect(found.map(\.path) == ["/work/key", "/home/u/.aws/credentials"])
+    #expect(found.map { $0.problem == nil } == [true, false])
+  }
+
   @Test(arguments: ["", "two words", "line\nline", "\u{FEFF}"])
   func aFileThatIsNoAPIKeyIsRefused(_ text: String) throws {
     let layers = [try Self.layer(.flag, [.apiKeyFile: "/key"])]

@@ -54,6 +54,14 @@ struct MountSettingsTests {
     #expect(throws: UsageError.self) { try Self.settings(["--path-style", "--virtual-host"]) }
   }
 
+  @Test func passthroughIsForReadersAlone() throws {
+    #expect(try !Self.settings().passesThrough)
+    #expect(try Self.settings(["--read-only"]).passesThrough)
+    #expect(try !Self.settings(["--read-only", "--passthrough", "never"]).passesThrough)
+    #expect(try Self.settings(["-o", "passthrough=always"]).passesThrough)
+    #expect(throws: UsageError.self) { try Self.settings(["--passthrough", "maybe"]) }
+  }
+
   @Test func readOnlyFlagBeatsTheList() throws {
     #expect(try Self.settings(["--read-only", "-o", "rw"]).readOnly)
     #expect(try Self.settings(["-o", "ro"]).readOnly)
@@ -64,6 +72,20 @@ struct MountSettingsTests {
     #expect(masked.fileMode == 0o600 && masked.directoryMode == 0o700)
     let given = try Self.settings(["--umask", "077", "--file-mode", "0640", "-o", "dir_mode=750"])
     #expect(given.fileMode == 0o640 && given.directoryMode == 0o750)
+  }
+
+  @Test func readsAreKeptWhereTheUserSays() throws {
+    #expect(try !Self.settings().keepsReads)
+    let given = try Self.settings(["--cache-dir", "/srv/cache"])
+    #expect(given.keepsReads)
+    #expect(given.cacheLimit == nil)
+    let limited = try Self.settings(["--cache-dir", "/srv/cache", "--cache-limit", "20G"])
+    #expect(limited.keepsReads)
+    #expect(limited.cacheLimit == 20 << 30)
+    #expect(try !Self.settings(["--cache-dir", "/srv/cache", "--cache-limit", "0"]).keepsReads)
+    #expect(try !Self.settings(["--cache-limit", "0"]).keepsReads)
+    #expect(throws: UsageError.self) { try Self.settings(["--cache-limit", "20G"]) }
+    #expect(throws: UsageError.self) { try Self.settings(["--cache-dir", "/srv/cache", "--cache-limit", "1M"]) }
   }
 
   @Test func writeModeAndJournalLimit() throws {

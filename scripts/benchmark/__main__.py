@@ -8,7 +8,6 @@ import argparse
 import collections
 import contextlib
 import dataclasses
-import functools
 import http.client
 import os
 import pathlib
@@ -19,7 +18,6 @@ import sys
 import tempfile
 import time
 
-import bare
 import content
 import goals
 import processes
@@ -172,7 +170,7 @@ def measure(options, plan, running, directory):
         for measurement in plan.measurements:
             if number >= (measurement.rounds or plan.rounds):
                 continue
-            for name, work in order(workers(measurement, compared), number):
+            for name, work in order(measurement.workers(compared), number):
                 before = running.traffic()
                 with running.limited(measurement.bandwidth):
                     samples = work(space, number)
@@ -182,20 +180,6 @@ def measure(options, plan, running, directory):
                 if options.requests and before is not None:
                     print(f"        {running.traffic() - before}")
     return results
-
-
-def workers(measurement, compared):
-    """Who takes part, by name, and what they do with a workspace in a round."""
-    found = []
-    for system in compared:
-        if system.name in measurement.systems:
-            taking_part = system.having(measurement.options) if system.name == "waysfs" else system
-            found.append((system.name, functools.partial(_with_system, measurement.measure, taking_part)))
-    return found + ([(bare.NAME, measurement.bare)] if measurement.bare else [])
-
-
-def _with_system(measure, system, space, number):
-    return measure(space, system, number)
 
 
 def order(compared, number):

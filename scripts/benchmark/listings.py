@@ -19,7 +19,7 @@ def _output(*command):
 def directory(row, folder, count):
     """A measurement of `ls -lU` of a directory with so many objects."""
 
-    def measure(space, system, _):
+    def measure(system, space, _):
         with space.mounted(system) as mount:
             watch = Stopwatch(mount)
             lines = _output("ls", "-lU", mount.path / folder)
@@ -34,7 +34,7 @@ def directory(row, folder, count):
     return measure
 
 
-def tree(space, system, _):
+def tree(system, space, _):
     """`find -type f`, and then a look at some of what it has found."""
     expected = sorted(space.tree_name(number) for number in range(space.sizes.tree))
     with space.mounted(system) as mount:

@@ -11,7 +11,7 @@ from workspace import Sample, Stopwatch, at_once
 GIB = 1 << 30
 
 
-def idle(space, system, _):
+def idle(system, space, _):
     with space.mounted(system) as mount:
         os.statvfs(mount.path)
         time.sleep(2)
@@ -24,7 +24,7 @@ def compare(path, expected, system):
         content.compare(file, expected, f"{system.name}: read {path.name}")
 
 
-def sequential(space, system, _):
+def sequential(system, space, _):
     space.warm_up("large", space.large)
     with space.mounted(system) as mount:
         path = mount.path / "large"
@@ -41,7 +41,7 @@ def sequential(space, system, _):
     return {"read": first, "read-cpu": per_gib, "resident": after, "again": again}
 
 
-def four(space, system, _):
+def four(system, space, _):
     """Four files at once."""
     numbers = range(4)
     for number in numbers:
@@ -56,7 +56,7 @@ def four(space, system, _):
     return {"read-4": sample}
 
 
-def over_line(space, system, _):
+def over_line(system, space, _):
     """The large object over a line, and of that its second and third quarter: as far ahead as waysfs is at the
     beginning of these, it is at their end, so what it has fetched meanwhile is as long."""
     half = space.sizes.size // 2
@@ -84,18 +84,20 @@ def read_exactly(file, length):
         length -= count
 
 
-def warm(space, system, _):
+def warm(system, space, _):
     """The large object after a remount, with what the mount before has left in its cache; and again."""
     with contextlib.ExitStack() as stack:
         cache = stack.enter_context(space.cache(system))
         with space.mounted(system, cache=cache) as mount:
+            watch = Stopwatch(mount)
             bare.read_file(mount.path / "large")
+            samples = {"fill": watch.sample()}
         bare.forget(cache)
         with space.mounted(system, cache=cache) as mount:
             watch = Stopwatch(mount)
             bare.read_file(mount.path / "large")
-            first, watch = watch.sample(), Stopwatch(mount)
+            samples["warm"], watch = watch.sample(), Stopwatch(mount)
             bare.read_file(mount.path / "large")
-            again = watch.sample()
+            samples["warm-again"] = watch.sample()
             compare(mount.path / "large", space.large, system)
-    return {"warm": first, "warm-again": again}
+    return samples

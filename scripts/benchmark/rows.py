@@ -1,6 +1,7 @@
 """The table of what is measured: which function fills which rows, on which servers and for which systems."""
 
 import dataclasses
+import functools
 
 import bare
 import listings
@@ -15,8 +16,6 @@ UNCOMPARED = {"close", "patch-close", "small-1-close", "small-16-close"}
 
 # Kinds of servers; a responder that lets its answers wait is a kind of its own.
 EVERYWHERE = ("seaweedfs", "responder", "latent")
-# Nothing more than the directory, which all rows give.
-DISK_CACHE = ()
 WRITE_BACK = ("--write-mode", "writeback")
 
 
@@ -30,6 +29,7 @@ class Measurement:
     systems: that take part.
     bare: the function for what the same costs without a filesystem.
     options: of waysfs, in addition.
+    keeps_reads: whether waysfs keeps on disk what is read, as it does when it is given a directory for that.
     rounds: at most.
     bandwidth: of the responder, for all connections together; None for no limit.
     """
@@ -42,8 +42,20 @@ class Measurement:
     systems: tuple = ("waysfs", "s3fs", "rclone")
     bare: object = None
     options: tuple = ()
+    keeps_reads: bool = False
     rounds: int = None
     bandwidth: str = None
+
+    def workers(self, compared):
+        """Who takes part, by name, and what they do with a workspace in a round."""
+        found = []
+        for system in compared:
+            if system.name == "waysfs":
+                # The directory is for what is written: by default, that is all that is kept.
+                system = system.having(self.options if self.keeps_reads else (*self.options, "--cache-limit", "0"))
+            if system.name in self.systems:
+                found.append((system.name, functools.partial(self.measure, system)))
+        return found + ([(bare.NAME, self.bare)] if self.bare else [])
 
     def is_possible(self, server):
         """Whether the server does what it takes."""
@@ -80,9 +92,13 @@ def _sequential(sizes):
             needs=("large",), servers=("latent",), systems=("waysfs",), bare=bare.line(2e9 / 8), bandwidth="2Gbit/s",
         ),
         Measurement(
-            "warm", reads.warm, {"warm": f"read {large} after a remount, cached on disk", "warm-again": "  again"},
+            "warm", reads.warm,
+            {
+                "fill": f"read {large}, cold, keeping it on disk", "warm": "  after a remount, from there",
+                "warm-again": "  again",
+            },
             needs=("large", "local"), servers=("responder",), systems=("waysfs",), bare=bare.cold_local,
-            options=DISK_CACHE,
+            keeps_reads=True,
         ),
         # Each file is a range of the large one, which a responder holds once.
         Measurement(

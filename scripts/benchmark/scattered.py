@@ -11,7 +11,7 @@ from workspace import RANDOM, SMALL, Sample, Stopwatch, at_once
 def random_reads(name, readers=1):
     """A measurement of reads at random places of one descriptor, by several threads in turn."""
 
-    def measure(space, system, number):
+    def measure(system, space, number):
         # Other places in each round, the same for all systems.
         places = random.Random(number)
         offsets = [places.randrange(space.sizes.size // RANDOM) * RANDOM for _ in range(space.sizes.random_reads)]
@@ -40,7 +40,7 @@ def random_reads(name, readers=1):
 def small_files(name, readers=1):
     """A measurement of opening, reading and closing small files, by several threads in turn."""
 
-    def measure(space, system, _):
+    def measure(system, space, _):
         found = [b""] * space.sizes.reads
 
         def read(first):

@@ -59,7 +59,7 @@ def _is_removed(directory):
     return True
 
 
-def streams(space, system, _):
+def streams(system, space, _):
     numbers = range(space.sizes.streams)
     with contextlib.ExitStack() as stack:
         group = stack.enter_context(memory_cgroup(CGROUP))

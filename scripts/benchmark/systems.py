@@ -56,7 +56,9 @@ class Waysfs(System):
     def command(self, mount_point, cache):
         access_key, secret_key = self.account.keys
         arguments = ["mount", self.account.bucket, mount_point, "--foreground", "--endpoint", self.account.endpoint]
-        arguments += ["--region", self.account.region, "--path-style", "--cache-dir", cache, *self.options]
+        arguments += ["--region", self.account.region, "--path-style", "--cache-dir", cache]
+        # What is measured is the network, unless a row says otherwise: the last word counts.
+        arguments += ["--cache-limit", "0", *self.options]
         return arguments, {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
 
 

@@ -20,7 +20,7 @@ def write_file(path, source):
                 raise content.Wrong(f"{path}: write was short")
 
 
-def sequential_write(space, system, number):
+def sequential_write(system, space, number):
     key = f"written-{system.name}-{number}"
     try:
         with space.mounted(system) as mount:
@@ -36,7 +36,7 @@ def sequential_write(space, system, number):
     return {"close": closed, "stored": stored, "cpu": Sample(cpu=stored.cpu * GIB / space.sizes.size)}
 
 
-def patch(space, system, number):
+def patch(system, space, number):
     """Changes 4 KiB in the middle of the object that all systems change in turn."""
     place = space.sizes.patched // 2
     bytes_ = random.Random(f"{system.name} {number}").randbytes(SMALL)
@@ -58,7 +58,7 @@ def patch(space, system, number):
 def small_files(name, writers):
     """A measurement of writing small files, from several threads in turn: the rows `NAME-close` and `NAME`."""
 
-    def measure(space, system, number):
+    def measure(system, space, number):
         folder = f"{name}-{system.name}-{number}"
         numbers = range(space.sizes.files)
         expected = {f"{folder}/{space.small_name(n)}": SMALL for n in numbers}
@@ -91,7 +91,7 @@ def small_files(name, writers):
     return measure
 
 
-def parallel_writes(space, system, number):
+def parallel_writes(system, space, number):
     """Writes several large files at once, which is about memory."""
     keys = [f"parallel-{system.name}-{number}-{index}" for index in range(space.sizes.writers)]
     # Other bytes in each file, so that none can be taken for another.

@@ -53,7 +53,10 @@ struct waysfs_open {
   uint64_t handle;
   bool keep_cache;
   bool direct_io;
-  /* From waysfs_session_open_backing: the kernel reads that file and asks nobody. 0: it asks as usual. */
+  /*
+   * From waysfs_session_open_backing: the kernel reads that file and asks nobody, and `flush` is not called. For opens
+   * that only read. 0: it asks as usual.
+   */
   int32_t backing;
 };
 
@@ -97,7 +100,8 @@ struct waysfs_forget {
 /*
  * Where requests go. Called from the workers, several at a time, with the session's context. `handle` is a pointer where the caller may have no
  * open file. Operations that are not here are answered ENOSYS once and handled by the kernel from then on (extended
- * attributes, locks, seek to data, fallocate, copy_file_range, ioctl); hard links are refused with EPERM.
+ * attributes, locks, seek to data, fallocate, copy_file_range); hard links are refused with EPERM, and ioctl with ENOTTY
+ * but for `waysfs_warm`.
  */
 struct waysfs_callbacks {
   void (*lookup)(void *context, waysfs_request request, uint64_t parent, const char *name);
@@ -131,6 +135,7 @@ struct waysfs_callbacks {
   void (*release_directory)(void *context, waysfs_request request, uint64_t handle);
   void (*statistics)(void *context, waysfs_request request);
   void (*access)(void *context, waysfs_request request, uint64_t inode, uint32_t mask);
+  void (*warm)(void *context, waysfs_request request, uint64_t handle, uint64_t offset, uint64_t length);
   /* A watched request was interrupted. Called with locks of libfuse held: it may only take note of `token`. */
   void (*interrupted)(void *context, void *token);
   /* Called after `interrupted`, on the same thread, with no lock held, when its request has been processed. */
@@ -280,6 +285,7 @@ int waysfs_reply_data(waysfs_request request, const void *_Nullable bytes, size_
 int waysfs_reply_vector(waysfs_request request, const struct iovec *vector, int count);
 int waysfs_reply_write(waysfs_request request, size_t count);
 int waysfs_reply_link(waysfs_request request, const char *target);
+int waysfs_reply_warm(waysfs_request request, uint64_t cached);
 int waysfs_reply_statistics(waysfs_request request, const struct waysfs_statistics *statistics);
 
 /* The kernel takes 1024 (UIO_MAXIOV), one of them for the header. */
@@ -296,6 +302,15 @@ size_t waysfs_add_name(
 size_t waysfs_add_entry(
     waysfs_request request, void *buffer, size_t room, const char *name, const struct waysfs_entry *entry,
     uint64_t next_offset);
+
+/* --- control.c ------------------------------------------------------------------------------------------------- */
+
+/*
+ * For any process: asks the mount that an open file is on to bring a range of it into its disk cache, and waits for it.
+ * Returns 0, with the bytes of the range that are there now in `cached`, or a negative errno: -ENOTTY when the file is on
+ * no such mount, -EOPNOTSUPP when that has no disk cache.
+ */
+int waysfs_warm(int file, uint64_t offset, uint64_t length, uint64_t *cached);
 
 /* --- notify.c -------------------------------------------------------------------------------------------------- */
 

@@ -11,6 +11,7 @@ struct MountFlags: ParsableArguments {
   @Option(.cacheDirectory) var cacheDirectory: String?
   @Option(.writeMode) var writeMode: String?
   @Option(.journalLimit) var journalLimit: String?
+  @Option(.cacheLimit) var cacheLimit: String?
   @Option(.uid) var uid: String?
   @Option(.gid) var gid: String?
   @Option(.umask) var umask: String?
@@ -22,6 +23,7 @@ struct MountFlags: ParsableArguments {
   @Option(.attributes) var attributes: String?
   @Option(.memoryLimit) var memoryLimit: String?
   @Option(.connections) var connections: String?
+  @Option(.passthrough) var passthrough: String?
   @Option(.caFile) var caFile: String?
   @Option(.logLevel) var logLevel: String?
   @Option(.logFile) var logFile: String?
@@ -57,12 +59,14 @@ struct MountFlags: ParsableArguments {
       (.endpoint, endpoint), (.region, region), (.pathStyle, pathStyle ? "path" : nil),
       (.virtualHost, virtualHost ? "virtual" : nil), (.readOnly, readOnly ? "yes" : nil),
       (.foreground, foreground ? "yes" : nil), (.cacheDirectory, cacheDirectory),
-      (.writeMode, writeMode), (.journalLimit, journalLimit), (.uid, uid), (.gid, gid), (.umask, umask),
+      (.writeMode, writeMode), (.journalLimit, journalLimit), (.cacheLimit, cacheLimit),
+      (.uid, uid), (.gid, gid), (.umask, umask),
       (.fileMode, fileMode), (.directoryMode, directoryMode),
       (.allowOther, allowOther ? "yes" : nil), (.allowNonEmpty, allowNonEmpty ? "yes" : nil),
       (.metadataLifetime, metadataLifetime), (.attributes, attributes),
       (.memoryLimit, memoryLimit),
-      (.connections, connections), (.caFile, caFile), (.logLevel, logLevel), (.logFile, logFile),
+      (.connections, connections), (.passthrough, passthrough), (.caFile, caFile), (.logLevel, logLevel),
+      (.logFile, logFile),
       (.mountTimeout, mountTimeout), (.profile, profile), (.configurationFile, configurationFile),
       (.apiKeyFile, apiKeyFile), (.credentialsFile, credentialsFile), (.awsProfile, awsProfile), (.apiURL, apiURL),
     ]

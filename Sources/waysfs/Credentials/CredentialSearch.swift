@@ -61,6 +61,18 @@ struct CredentialSearch {
       remedy: "Set WAYSCLOUD_API_KEY, or put the key into a file and name it with --api-key-file")
   }
 
+  /// Files that may hold secrets and are there, and why no secret may be taken from those that are open to others.
+  func secretFiles() -> [(path: String, problem: Failure?)] {
+    let named = layers.flatMap { layer in
+      [layer.values[.credentialsFile], layer.values[.apiKeyFile]].compactMap { $0.flatMap { try? path($0) } }
+    }
+    var seen: Set<String> = []
+    return (named + [credentialsPath].compactMap(\.self)).compactMap { path in
+      guard seen.insert(path).inserted, case .text(_, let mode) = readFile(path) else { return nil }
+      return (path, Self.exposure(path, mode))
+    }
+  }
+
   private func find(in layer: OptionLayer) throws(Failure) -> FoundCredentials? {
     let isEnvironment = layer.origin == .environment
     if isEnvironment, let pair = try fromEnvironment() {

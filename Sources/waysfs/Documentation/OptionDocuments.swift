@@ -48,6 +48,22 @@ enum OptionDocuments {
     - What cannot be understood is an error with the number of its line, also in profiles that are not used. An unknown name
       is an error that says which known one is nearest. A file that everybody may write to is refused.
 
+    ## Credentials
+
+    The places 1 to 4 above are looked through for credentials as well, and the first that has any counts. Where one place
+    has several, they count in this order:
+
+    1. a key pair: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, for temporary keys, `AWS_SESSION_TOKEN`
+    2. a file with a key pair: `credentials-file`
+    3. an API key: `WAYSCLOUD_API_KEY`, or a file: `api-key-file`; the control plane hands out a key pair for it, and another
+       when the server refuses that one
+    4. what systemd hands over (`LoadCredential=`): the files `wayscloud-api-key` and `aws-credentials` in
+       `$CREDENTIALS_DIRECTORY`
+    5. a profile of `~/.aws/credentials` or `~/.aws/config`: `aws-profile`
+
+    The last resort is the profile `default` of the AWS files. A file whose secret everybody may read or write is refused.
+    Secrets are never given on the command line.
+
     ## Options
 
     | option | value | default | environment | what it does |

@@ -1,9 +1,8 @@
 /// A setting of a mount that the user can choose.
 enum MountOption: String, CaseIterable, Sendable {
   case endpoint, region, addressing, readOnly, foreground, cacheDirectory, uid, gid, umask, fileMode, directoryMode
-  case writeMode, journalLimit, allowOther, allowNonEmpty, metadataLifetime, attributes, memoryLimit, connections,
-    caFile,
-    logLevel, logFile, mountTimeout
+  case writeMode, journalLimit, cacheLimit, allowOther, allowNonEmpty, metadataLifetime, attributes, memoryLimit
+  case connections, passthrough, caFile, logLevel, logFile, mountTimeout
   case profile, configurationFile, credentialsFile, apiKeyFile, awsProfile, apiURL
 }
 
@@ -69,7 +68,10 @@ extension OptionSpelling {
     name: "cache-dir", sets: .cacheDirectory, argument: .value("directory"),
     help: "Where files being written are kept until they are uploaded.",
     defaultText: "/var/cache/waysfs for root, else $XDG_CACHE_HOME/waysfs or ~/.cache/waysfs",
-    details: "What could not be uploaded stays there until the next mount takes it up.")
+    details: """
+      What could not be uploaded stays there until the next mount takes it up. When it is given, what is read is kept \
+      there too, up to the cache limit, across mounts; several mounts may share it.
+      """)
   static let writeMode = OptionSpelling(
     name: "write-mode", sets: .writeMode, argument: .value("mode"),
     help: """
@@ -82,6 +84,15 @@ extension OptionSpelling {
     help: "The most space that files being written take in the cache directory: 512MiB, 20G.",
     defaultText: "what leaves 5% of its disk free",
     details: "Who writes more waits for the uploads.")
+  static let cacheLimit = OptionSpelling(
+    name: "cache-limit", sets: .cacheLimit, argument: .value("size"),
+    help: "The most space that is taken to keep what is read in the cache directory: 512MiB, 20G; 0 keeps nothing.",
+    defaultText: "with --cache-dir a tenth of its disk, else nothing is kept",
+    details: """
+      It holds for all mounts that use the directory. What was not used for longest is removed. One object takes half of \
+      it at most, and 5% of the disk stay free in any case. Every piece has a checksum, and is fetched again when it is \
+      damaged.
+      """)
   static let uid = OptionSpelling(
     name: "uid", sets: .uid, argument: .value("number"), help: "The owner of files whose object names none.",
     defaultText: "who mounts")
@@ -123,12 +134,23 @@ extension OptionSpelling {
     help: "The most memory that is used for file contents: 256MiB, 1G.",
     defaultText: "256MiB, or half of what the control group allows where that is less",
     details: """
-      K, M, G and T count in powers of 1024, KB, MB, GB and TB in powers of 1000. The process takes up to 64 MiB more \
-      for everything else; there is a warning where its control group, see cgroups(7), allows less than that.
+      K, M, G and T count in powers of 1024, KB, MB, GB and TB in powers of 1000. The process takes up to 64 MiB more for \
+      everything else; there is a warning where its control group (cgroups(7)) has no room for that.
       """)
   static let connections = OptionSpelling(
     name: "connections", sets: .connections, argument: .value("number"),
     help: "The most connections to the server at a time.", defaultText: "32")
+  static let passthrough = OptionSpelling(
+    name: "passthrough", sets: .passthrough, argument: .value("mode"),
+    help: """
+      Whether the kernel reads files by itself that are whole in the disk cache: always, never, or auto, which is on \
+      mounts that are read-only.
+      """, defaultText: "auto",
+    details: """
+      It reads them as fast as local files, once this mount has read them. A program then reads the version it has opened \
+      until it closes the file, also when another program on this mount changes the file meanwhile. Needs root, Linux 6.9 \
+      and a cache directory that is on no overlay; elsewhere it has no effect.
+      """)
   static let caFile = OptionSpelling(
     name: "ca-file", sets: .caFile, argument: .value("file"),
     help: "Certificates (PEM) to trust instead of the system's.", environment: ["AWS_CA_BUNDLE"])
@@ -169,9 +191,9 @@ extension OptionSpelling {
 
   /// Every option, in the order in which the help shows them.
   static let all: [OptionSpelling] = [
-    endpoint, region, pathStyle, virtualHost, readOnly, foreground, cacheDirectory, writeMode, journalLimit, uid,
-    gid, umask, fileMode, directoryMode, allowOther, allowNonEmpty, metadataLifetime, attributes, memoryLimit,
-    connections, caFile, logLevel, logFile, mountTimeout,
+    endpoint, region, pathStyle, virtualHost, readOnly, foreground, cacheDirectory, writeMode, journalLimit, cacheLimit,
+    uid, gid, umask, fileMode, directoryMode, allowOther, allowNonEmpty, metadataLifetime, attributes, memoryLimit,
+    connections, passthrough, caFile, logLevel, logFile, mountTimeout,
     profile, configurationFile, apiKeyFile, credentialsFile, awsProfile, apiURL,
   ]
 }

@@ -9,6 +9,14 @@ enum Addressing: String, Hashable, Sendable {
   case virtual
 }
 
+/// Whether the kernel may read files by itself.
+enum PassthroughMode: String, Hashable, Sendable {
+  /// Where nothing can change under who reads.
+  case auto
+  case always
+  case never
+}
+
 /// What to mount, where and how: the result of all options.
 struct MountSettings: Hashable, Sendable {
   var target: BucketReference
@@ -24,6 +32,10 @@ struct MountSettings: Hashable, Sendable {
   var writeMode: WriteMode
   /// Bytes that files being written may take in the cache directory; nil is what leaves 5% of its disk free.
   var journalLimit: UInt64?
+  /// Whether what is read is kept in the cache directory.
+  var keepsReads: Bool
+  /// Bytes that it may take; nil is a tenth of the disk.
+  var cacheLimit: UInt64?
   var uid: UInt32
   var gid: UInt32
   /// Permission bits of files and directories that have none of their own.
@@ -39,6 +51,7 @@ struct MountSettings: Hashable, Sendable {
   /// Bytes that the control group leaves this process, for its own needs too; nil where nothing limits it.
   var memoryAllowed: UInt64?
   var connections: Int
+  var passthrough: PassthroughMode
   /// Absolute.
   var caFile: String?
   var logLevel: Logger.Level
@@ -86,6 +99,11 @@ extension MountSettings {
     cacheDirectory = try options.read(.cacheDirectory, default: Self.defaultCacheDirectory(context), path)
     writeMode = try options.read(.writeMode, default: "close", Self.writeMode)
     journalLimit = try options.readIfSet(.journalLimit, Self.journalSize)
+    cacheLimit = try options.readIfSet(.cacheLimit, Self.cacheSize)
+    keepsReads = options.isSet(.cacheDirectory) && cacheLimit != 0
+    if let cacheLimit, cacheLimit > 0, !keepsReads {
+      throw UsageError("--cache-limit is about what is kept in the directory that --cache-dir names, and none is given")
+    }
     uid = try options.readIfSet(.uid, OptionValue.identifier) ?? context.uid
     gid = try options.readIfSet(.gid, OptionValue.identifier) ?? context.gid
     let umask = try options.read(.umask, default: "022", OptionValue.permissions)
@@ -99,6 +117,7 @@ extension MountSettings {
       try options.readIfSet(.memoryLimit, Self.memorySize) ?? Self.defaultMemoryLimit(allowed: context.memoryAllowed)
     memoryAllowed = context.memoryAllowed
     connections = Int(try options.read(.connections, default: "32", Self.connectionCount))
+    passthrough = try options.read(.passthrough, default: "auto", Self.passthroughMode)
     caFile = try options.readIfSet(.caFile, path)
     logLevel = try options.read(.logLevel, default: "info", LogLevelName.parse)
     logFile = try options.readIfSet(.logFile, path)
@@ -157,10 +176,27 @@ extension MountSettings {
     return mode
   }
 
+  private static func passthroughMode(_ text: String) throws(UsageError) -> PassthroughMode {
+    guard let mode = PassthroughMode(rawValue: text) else {
+      throw UsageError("'\(text)' is none of auto, always and never")
+    }
+    return mode
+  }
+
+  /// Whether files that are whole here are read by the kernel. Who has one open does not see what other programs of this
+  /// machine write to it; so, unless it is asked for, only where nobody can write.
+  var passesThrough: Bool { passthrough == .always || (passthrough == .auto && readOnly) }
+
   private static func journalSize(_ text: String) throws(UsageError) -> UInt64 {
     let size = try OptionValue.size(text)
     // Below this not even the parts of one file that are on their way fit.
     guard size >= 16 << 20 else { throw UsageError("'\(text)' is too small: at least 16MiB are needed") }
+    return size
+  }
+
+  private static func cacheSize(_ text: String) throws(UsageError) -> UInt64 {
+    let size = try OptionValue.size(text)
+    guard size == 0 || size >= 16 << 20 else { throw UsageError("'\(text)' is too small: at least 16MiB are needed") }
     return size
   }
 
@@ -214,6 +250,8 @@ private struct LayeredOptions {
     }
     return nil
   }
+
+  func isSet(_ option: MountOption) -> Bool { layers.contains { $0.values[option] != nil } }
 
   func read<Value>(
     _ option: MountOption, default text: String, _ parse: (String) throws(UsageError) -> Value

@@ -50,6 +50,8 @@ class Mount:
         self.options = [
             *("--endpoint", endpoint, "--region", REGION, "--path-style"),
             *("--cache-dir", str(self.cache), "--log-file", str(self.log)),
+            # What is seen is to come from the bucket; tests of the disk cache say otherwise, and the last word counts.
+            *("--cache-limit", "0"),
             *options,
         ]
         self.pid = None

@@ -1,10 +1,10 @@
 """A sandbox of its own for a test: an S3 server and a control plane whose keys the test may change."""
 
 import json
-import os
 import signal
 import subprocess
 import urllib.request
+import uuid
 
 import boto3
 from botocore.config import Config
@@ -17,14 +17,14 @@ class Sandbox:
     """`environment` has the API key and the address of the control plane, and nothing else."""
 
     def __init__(self, directory):
-        self.directory = directory
+        self.first, self.second = "first-bucket", "second-bucket"
         self.log = (directory / "sandbox.log").open("w+")
         variables = directory / "sandbox.env"
         self.process = subprocess.Popen(
             [
                 *(required("WAYSFS_SANDBOX"), "--weed", required("WAYSFS_WEED"), "--fresh"),
                 *("--directory", directory / "sandbox", "--env-file", variables),
-                *("--bucket", "first-bucket", "--bucket", "second-bucket"),
+                *("--bucket", self.first, "--bucket", self.second),
             ],
             stdin=subprocess.DEVNULL,
             stdout=self.log,
@@ -59,6 +59,12 @@ class Sandbox:
         )
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
             return json.load(answer)
+
+    def make_buckets(self):
+        """Makes two new ones; `first` and `second` are their names."""
+        self.first, self.second = (f"waysfs-{uuid.uuid4().hex[:12]}" for _ in range(2))
+        for name in (self.first, self.second):
+            self.call("POST", "/v1/storage/buckets", {"bucket_name": name})
 
     def client(self, pair):
         """Another client of the S3 server."""

@@ -78,10 +78,11 @@ class Bucket:
         self.client.delete_object(Bucket=self.name, Key=key)
 
     def keys(self, prefix=""):
-        """All keys, but for the scratch object that a mount may be trying the server with at this moment."""
+        """All keys, but for the mark of the root, and the scratch object that a mount may be trying the server with."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        return [key for key in keys if not key.rpartition("/")[2].startswith(".waysfs-probe-")]
+        own = (".waysfs-probe-", ".waysfs-attributes")
+        return [key for key in keys if not key.rpartition("/")[2].startswith(own)]
 
     def uploads(self):
         """Keys of multipart uploads that were begun and neither completed nor aborted."""

@@ -85,7 +85,8 @@ struct Doctor {
   func run(_ report: (Finding) -> Void) {
     MachineChecks(uid: context.uid).run(report)
     let request = MountRequest(bucket: bucket ?? "any", mountPoint: nil, flags: flags)
-    guard let settings = configuration(request, report) else { return }
+    guard let (settings, search) = configuration(request, report) else { return }
+    secretFiles(search, report)
     DiskChecks(directory: settings.cacheDirectory, isNeeded: !settings.readOnly).run(report)
     do throws(Failure) {
       let plan = try request.plan(context)
@@ -98,16 +99,29 @@ struct Doctor {
   }
 
   /// What the options say; nil when they cannot be understood.
-  private func configuration(_ request: MountRequest, _ report: (Finding) -> Void) -> MountSettings? {
+  private func configuration(
+    _ request: MountRequest, _ report: (Finding) -> Void
+  ) -> (MountSettings, CredentialSearch)? {
     do throws(UsageError) {
       let layers = try request.layers(context)
       let target = try BucketReference(parsing: request.bucket)
       let settings = try MountSettings(target: target, mountPoint: "/", layers: layers, context: context)
       report(Finding(.ok, "configuration", "can be understood"))
-      return settings
+      return (settings, CredentialSearch(context, layers, controlPlane: settings.controlPlane))
     } catch {
       report(Finding(.error, "configuration", error.message, remedy: "'waysfs config --help' says how options are set"))
       return nil
+    }
+  }
+
+  /// Whether somebody else may read or write a secret. One that a mount would use is an error by itself.
+  private func secretFiles(_ search: CredentialSearch, _ report: (Finding) -> Void) {
+    let files = search.secretFiles()
+    for problem in files.compactMap(\.problem) {
+      report(Finding(.warning, "secret files", problem.reason, remedy: problem.remedy))
+    }
+    if files.allSatisfy({ $0.problem == nil }) {
+      report(Finding(.ok, "secret files", files.isEmpty ? "there are none" : "none is open to others"))
     }
   }
 }

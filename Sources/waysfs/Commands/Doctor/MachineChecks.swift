@@ -1,3 +1,4 @@
+import Basics
 import FuseSession
 import Glibc
 
@@ -35,6 +36,7 @@ struct DiskChecks {
   let directory: String
   /// A mount that only reads writes nothing there.
   let isNeeded: Bool
+  var time = TimeSource.system
 
   /// What is written to measure, in bytes.
   private static let sample = 32 << 20
@@ -86,15 +88,12 @@ struct DiskChecks {
     unlink(template)
     defer { close(file) }
     let bytes = [UInt8](repeating: 0xA5, count: Self.sample)
-    var begin = timespec()
-    var end = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &begin)
+    let begin = time.monotonic
     guard writeAll(file, bytes), fdatasync(file) == 0 else {
       return Finding(
         .error, "cache speed", "\(place): \(describe(errno: errno))", remedy: "Choose another disk with --cache-dir")
     }
-    clock_gettime(CLOCK_MONOTONIC, &end)
-    let seconds = Double(end.tv_sec - begin.tv_sec) + Double(end.tv_nsec - begin.tv_nsec) / 1e9
+    let seconds = Double(time.monotonic - begin) / 1e9
     let rate = Double(Self.sample) / max(seconds, 1e-6)
     let text = "\(ByteCount.text(UInt64(rate)))/s onto stable storage"
     return rate >= Self.slow
