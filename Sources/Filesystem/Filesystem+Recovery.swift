@@ -219,13 +219,25 @@ extension Filesystem {
     }
   }
 
-  /// What a mount tried the server with has at most one byte; anything else under that key is somebody's.
+  /// What a mount tried the server with has at most one byte; anything else under that key is somebody's. So are uploads
+  /// to it, whose beginning it may not have heard of.
   private func remove(_ scratch: ScratchObject) {
     do throws(ObjectStoreError) {
+      for upload in try uploads(to: scratch.key) { try store.abortUpload(upload) }
       if let found = try present(scratch.key), found.size <= 1 { try store.delete(scratch.key) }
       scratch.done()
     } catch {
       log.debug("a scratch object is left to the next mount", metadata: ["cause": "\(error)"])
+    }
+  }
+
+  private func uploads(to key: ObjectKey) throws(ObjectStoreError) -> [MultipartUpload] {
+    do throws(ObjectStoreError) {
+      return try store.listUploads(prefix: key.string).filter { $0.key == key }
+    } catch {
+      // A server that does not tell has none, as far as anybody can help it.
+      guard [.unsupported, .invalidRequest, .accessDenied].contains(error.code) else { throw error }
+      return []
     }
   }
 }

@@ -182,6 +182,24 @@ import Testing
     #expect(try JournalInventory.read(root: directory.path).isEmpty)
   }
 
+  @Test(arguments: [nil, ObjectStoreError.Code.unsupported])
+  func whatTheServerWasTriedWithIsRemoved(listing: ObjectStoreError.Code?) throws {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    let (scratch, other) = (ObjectKey(".waysfs-probe-1"), ObjectKey(".waysfs-probe-12"))
+    do {
+      let bench = try bench(memory, directory)
+      _ = bench.journal.note(scratch: scratch)
+      try memory.put(PutRequest(scratch, body: .bytes([])))
+      for key in [scratch, other] { _ = try memory.createUpload(key, attributes: ObjectAttributes(), nil) }
+    }
+    let next = try bench(memory, directory)
+    next.store.setRule { operation in operation.kind == .listUploads ? listing.map { .fail($0) } : nil }
+    next.filesystem.takeUpUnsent()
+    #expect(memory.files.isEmpty)
+    #expect(memory.uploadCount == (listing == nil ? 1 : 2), "the other one is not its own")
+    #expect(try FileSystem.names(in: next.journal.directory.appending("files")).isEmpty)
+  }
+
   @Test func whatAnEarlierMountLeftCountsUntilItIsSent() throws {
     let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
     do {

@@ -98,7 +98,7 @@ def test_an_edit_that_was_not_sent_and_whose_base_is_gone(bucket, mount, middle)
     bucket.put("file", b"theirs")
     middle.start()
     mounted.start()
-    eventually(lambda: "still cannot be sent; it is kept" in mounted.log_text(), "the log says so")
+    eventually(lambda: "the changed bytes are kept and not sent" in mounted.log_text(), "the log says so")
     assert bucket.keys() == ["file"] and bucket.get("file") == b"theirs"
     assert len(mounted.unsent()) == 1
     assert [path.read_bytes()[:4] for path in mounted.kept()] == [b"ours"]

@@ -99,6 +99,9 @@ def test_export_beside_a_mount(left, local):
     assert {(item["key"], item["state"], item["in_use"]) for item in left.items()} == {
         ("docs/a", "pending", True), ("docs/b", "pending", True), ("docs/open", "recovered", True)
     }
+    # What an earlier mount left counts, too.
+    left.mounted.may_be_dead = True
+    assert left.mounted.waysfs.run("umount", left.mounted.path, check=False).returncode == 2
 
 
 def test_discard_asks(left):
