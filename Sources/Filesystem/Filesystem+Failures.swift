@@ -74,6 +74,7 @@ extension Filesystem {
       log.error("the journal cannot note that a file is not to be sent", metadata: ["cause": "\(error)"])
       return false
     }
+    leftBook.giveUp(target.key)
     log.error(
       """
       somebody else replaced the object that a change was made to; the changed bytes are kept and not sent: \
@@ -101,11 +102,12 @@ extension Filesystem {
   }
 
   /// Uploads everything that is not in the bucket yet; called when no more requests come.
-  /// - Returns: the paths of files that could not be sent; their bytes are kept in the journal.
+  /// - Returns: the paths of files that could not be sent, now or ever; their bytes are kept in the journal.
   public func drain() -> [String] {
     let files = tree.filesInUse().filter { $0.content?.isDirty ?? false }
     let left = sendNow(left(below: "")).map { path($0.group.key) }
-    return left + uploadAll(files).map { $0.file.path ?? "(removed)" }
+    let failed = uploadAll(files).map { $0.file.path ?? "(removed)" }
+    return left + failed + leftBook.givenUp.map(path)
   }
 
   /// Ends the uploads in the background, and removes the local bytes of what is in the bucket. The last call: nothing may

@@ -47,11 +47,17 @@ final class LeftFiles: Sendable {
   var first: LeftFile? { withState { $0.files.first } }
 }
 
-/// What earlier mounts left and the bucket does not have yet. Thread-safe.
+/// What earlier mounts left and the bucket does not have yet, and what nobody will send any more. Thread-safe.
 final class LeftBook: Sendable {
   /// Held alone from the moment in which the book is filled until it is known what is to be sent.
   let takingUp = AccessGate()
   private let groups = Mutex<[LeftFiles]>([])
+  private let stranded = Mutex<[ObjectKey]>([])
+
+  /// Objects whose changes this mount has given up (`Filesystem.strand`).
+  var givenUp: [ObjectKey] { stranded.withLock { $0 } }
+
+  func giveUp(_ key: ObjectKey) { stranded.withLock { $0.append(key) } }
 
   /// All that is not sent yet.
   var all: [LeftFiles] { groups.withLock { $0.filter { $0.first != nil } } }
