@@ -63,6 +63,18 @@ struct CacheDisk: Sendable {
     try makeDirectory(path)
   }
 
+  /// Checks that a directory is one that only this user can change or read: whoever else could, could make the sums agree
+  /// with other bytes.
+  /// - Throws: EPERM when it is not.
+  func requireOwn(_ path: FilePath) throws(Errno) {
+    try step(.status(path))
+    var info = stat()
+    guard path.withPlatformString({ lstat($0, &info) }) == 0 else { throw Errno(rawValue: errno) }
+    guard info.st_mode & S_IFMT == S_IFDIR, info.st_uid == geteuid(), info.st_mode & 0o077 == 0 else {
+      throw .notPermitted
+    }
+  }
+
   /// A new file for this user only, open for reading and writing; EEXIST when there is one.
   func make(_ path: FilePath) throws(Errno) -> SharedDescriptor {
     try step(.make(path))
@@ -201,7 +213,7 @@ struct CacheDisk: Sendable {
   static func unlock(_ file: SharedDescriptor) { _ = flock(file.descriptor.rawValue, LOCK_UN) }
 
   private static func open(_ path: FilePath, _ flags: Int32) throws(Errno) -> SharedDescriptor {
-    let descriptor = path.withPlatformString { Glibc.open($0, flags | O_CLOEXEC, 0o600) }
+    let descriptor = path.withPlatformString { Glibc.open($0, flags | O_CLOEXEC | O_NOFOLLOW, 0o600) }
     guard descriptor >= 0 else { throw Errno(rawValue: errno) }
     return SharedDescriptor(owning: FileDescriptor(rawValue: descriptor))
   }

@@ -73,12 +73,15 @@ struct CacheEviction: Sendable {
   /// Removes a version unless somebody reads its file without asking (`HeldFile`).
   private func remove(_ name: String) throws(Errno) -> Bool {
     let path = core.path(of: name)
+    var file: SharedDescriptor?
     do throws(Errno) {
-      let file = try core.disk.open(path)
-      guard CacheDisk.lock(file, whole: true, waits: false) else { return false }
+      file = try core.disk.open(path)
+      if let file, !CacheDisk.lock(file, whole: true, waits: false) { return false }
     } catch {
       guard error == .noSuchFileOrDirectory else { throw error }
     }
+    // The lock ends with the descriptor.
+    defer { withExtendedLifetime(file) {} }
     try CachedObject.remove(path, core.disk)
     return true
   }

@@ -73,6 +73,9 @@ final class CacheSpace: Sendable {
     limit = bounds.limit ?? (disk.room(directory).map { $0.size / 10 } ?? 1 << 30)
   }
 
+  /// Whether it is known what the directory holds; nothing is put in before.
+  var hasLooked: Bool { state.withLock { $0.found != nil } }
+
   /// Bytes in use, as far as is known.
   var used: UInt64 { state.withLock { $0.used } }
 

@@ -11,8 +11,6 @@ final class CachedObject: Sendable {
     case unopened
     case absent
     case open(CachedFiles)
-    /// Removed, by this mount or another: what is there may still be read, and what is written is lost.
-    case removed(CachedFiles)
   }
 
   /// The sums of a stretch of 1 GiB, so that a file of any size costs memory only where it is used.
@@ -62,7 +60,7 @@ final class CachedObject: Sendable {
       switch state.files {
       case .unopened: return .unknown
       case .absent: return .none
-      case .open, .removed: break
+      case .open: break
       }
       var count = 0
       for granule in granules {
@@ -112,7 +110,7 @@ final class CachedObject: Sendable {
       var good = zip(sums, found).prefix { $0 == $1 }.count
       // A granule that was cut short is as bad as a wrong one, even if its sum is that of the bytes left.
       if count < Int(range.upperBound - range.lowerBound) { good = min(good, count / BlockGeometry.granuleSize) }
-      note(verified: wanted.prefix(good))
+      note(verified: wanted.prefix(good), files)
       let bad = zip(wanted, zip(sums, found + Array(repeating: 0, count: max(0, sums.count - found.count))))
         .dropFirst(good).filter { $1.0 != $1.1 }.map(\.0)
       if good < sums.count { drop(bad.isEmpty ? [wanted.lowerBound + UInt64(good)] : bad, files) }
@@ -122,8 +120,9 @@ final class CachedObject: Sendable {
     return good ?? 0
   }
 
-  private func note(verified granules: some Sequence<UInt64>) {
+  private func note(verified granules: some Sequence<UInt64>, _ files: CachedFiles) {
     state.withLock { state in
+      guard state.files.readable?.data === files.data else { return }
       for granule in granules {
         let (segment, place) = (granule / Self.segmentLength, Int(granule % Self.segmentLength))
         let bit: UInt64 = 1 << UInt64(place % 64)
@@ -137,7 +136,8 @@ final class CachedObject: Sendable {
   /// Forgets granules that do not agree with their sums.
   private func drop(_ granules: [UInt64], _ files: CachedFiles) {
     let isFirst = state.withLock { state in
-      for granule in granules {
+      let areCurrent = state.files.readable?.data === files.data
+      for granule in granules where areCurrent {
         let (segment, place) = (granule / Self.segmentLength, Int(granule % Self.segmentLength))
         let bit: UInt64 = 1 << UInt64(place % 64)
         state.segments[segment]?.sums[place] = 0
@@ -176,7 +176,7 @@ final class CachedObject: Sendable {
         try files.write(bytes, at: identity.range(granules).lowerBound)
         let sums = identity.sums(bytes, from: granules.lowerBound)
         try files.write(sums, from: granules.lowerBound)
-        note(sums, from: granules.lowerBound)
+        note(sums, from: granules.lowerBound, files)
         cache.count { $0.bytesWritten += UInt64(bytes.count) }
         return true
       }
@@ -187,13 +187,11 @@ final class CachedObject: Sendable {
 
   /// Puts the whole object in, unless it is. Its files get their names when `isUnchanged` says that all is well.
   func write(read: (UnsafeMutableRawBufferPointer, UInt64) -> Bool, isUnchanged: () -> Bool) {
-    let temporary = FilePath("\(path).new")
+    let temporary = cache.temporaryPath(for: path)
     let isIn: Bool? = cache.guarding(path) { () throws(Errno) in
       let all = 0..<identity.granuleCount
       if try load(all) != nil, state.withLock({ state in all.allSatisfy { Self.sum($0, state) != 0 } }) { return true }
       guard identity.size <= cache.space.limit / 2, try cache.take(overhead) else { return false }
-      // Another mount may be at the same; or else it is what a crash has left.
-      try Self.remove(temporary, cache.disk)
       let files = try CachedFiles.make(identity, at: temporary, cache.disk)
       guard try fill(files, read), isUnchanged() else { return false }
       try gate.exclusive { () throws(Errno) in
@@ -232,8 +230,9 @@ final class CachedObject: Sendable {
   /// the bytes are, each rounded up to a block, and a directory that may have to grow.
   private var overhead: UInt64 { UInt64(identity.header.count) + 8 * identity.granuleCount + 16_384 }
 
-  private func note(_ sums: [UInt32], from first: UInt64) {
+  private func note(_ sums: [UInt32], from first: UInt64, _ files: CachedFiles) {
     state.withLock { state in
+      guard state.files.readable?.data === files.data else { return }
       for (granule, sum) in zip(first..., sums) {
         state.segments[granule / Self.segmentLength]?.sums[Int(granule % Self.segmentLength)] = sum
       }
@@ -273,7 +272,7 @@ final class CachedObject: Sendable {
   private func open() throws(Errno) -> CachedFiles? {
     switch state.withLock({ $0.files }) {
     case .absent: return nil
-    case .open(let files), .removed(let files): return files
+    case .open(let files): return files
     case .unopened: break
     }
     do throws(CachedFiles.Failure) {
@@ -298,7 +297,6 @@ final class CachedObject: Sendable {
   /// The files, made if they are not there; nil when there is no room for them.
   private func filesToWrite() throws(Errno) -> CachedFiles? {
     try gate.exclusive { () throws(Errno) in
-      if case .removed = state.withLock({ $0.files }) { reset(to: .unopened) }
       if let files = try open() { return files }
       guard try cache.take(overhead) else { return nil }
       let files: CachedFiles
@@ -325,18 +323,23 @@ final class CachedObject: Sendable {
     withExtendedLifetime(before) {}
   }
 
-  /// The files have no name any more.
+  /// The files have no name any more: who has them goes on with them, and nobody else begins. Open, they would take their
+  /// room on the disk as before.
   private func forget(_ files: CachedFiles) {
-    state.withLock { state in
-      if case .open(let current) = state.files, current.data === files.data { state.files = .removed(files) }
-    }
+    let isCurrent = state.withLock { $0.files.readable?.data === files.data }
+    if isCurrent { reset(to: .unopened) }
   }
 
-  /// Its files were removed: what is put in from now on goes to new ones. Does not block.
+  /// Closes files that another mount has removed.
+  func letGoOfRemovedFiles() {
+    guard let files = state.withLock({ $0.files.readable }) else { return }
+    if let status = try? files.disk.status(of: files.data, path), status.links == 0 { forget(files) }
+  }
+
+  /// Its files were removed: what is put in from now on goes to new ones.
   func filesWereRemoved() {
-    state.withLock { state in
-      if case .open(let files) = state.files { state.files = .removed(files) }
-    }
+    let isOpen = state.withLock { $0.files.readable != nil }
+    if isOpen { reset(to: .unopened) }
   }
 
   /// Removes the files of a version, the sums first: without them the bytes are worth nothing.
@@ -372,7 +375,7 @@ extension CachedObject.Files {
   fileprivate var readable: CachedFiles? {
     switch self {
     case .unopened, .absent: nil
-    case .open(let files), .removed(let files): files
+    case .open(let files): files
     }
   }
 }

@@ -64,6 +64,7 @@ public final class DiskCache: Sendable {
   ) throws(DiskCacheError) {
     do throws(Errno) {
       try disk.makeDirectories(directory)
+      try disk.requireOwn(directory)
     } catch {
       throw DiskCacheError(path: directory, cause: error)
     }
@@ -153,7 +154,8 @@ public final class DiskCache: Sendable {
     guard !range.isEmpty, bytes.count == Int(range.upperBound - range.lowerBound) else { return false }
     waitForFirstLook()
     var isIn = object(identity).write(granules, bytes)
-    if !isIn, makesRoom {
+    // What is too large for this cache would make it look for room with every piece.
+    if !isIn, makesRoom, identity.size <= core.space.limit / 2 {
       makeRoom(always: true)
       isIn = object(identity).write(granules, bytes)
     }
@@ -201,9 +203,11 @@ public final class DiskCache: Sendable {
   func makeRoom(always: Bool = false) {
     let eviction = CacheEviction(core: core) { [weak self] names in self?.forget(Set(names)) }
     _ = core.guarding(core.directory) { () throws(Errno) in
-      guard always || !hasLooked.load(ordering: .relaxed) || core.wantsEviction else { return }
+      guard always || !core.space.hasLooked || core.wantsEviction else { return }
       try eviction.run()
     }
+    let open = registry.withLock { $0.objects.values.map(\.object) }
+    for object in open { object.letGoOfRemovedFiles() }
     guard !hasLooked.exchange(true, ordering: .relaxed) else { return }
     firstLook.signal()
   }

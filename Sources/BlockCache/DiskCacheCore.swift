@@ -43,6 +43,9 @@ extension DiskCache {
     let log: Logger
     /// Signalled when room is to be made.
     let evictionWanted: Basics.Semaphore = Basics.Semaphore()
+    /// Tells the unfinished files of this process from those of others that share the directory.
+    private let tag = UInt64.random(in: .min ... .max)
+    private let temporaries = Atomic<UInt64>(0)
     private let isGivenUp = Atomic(false)
     private let isEvictionAsked = Atomic(false)
     private let counts = Mutex(DiskCacheStatistics())
@@ -56,6 +59,12 @@ extension DiskCache {
       self.space = space
       self.clock = clock
       self.log = log
+    }
+
+    /// A name beside `path` that nobody else uses. What a crash leaves under it is evicted like any version.
+    func temporaryPath(for path: FilePath) -> FilePath {
+      let number = temporaries.add(1, ordering: .relaxed).newValue
+      return FilePath("\(path).\(String(tag, radix: 16)).\(number)")
     }
 
     var isOff: Bool { isGivenUp.load(ordering: .relaxed) }

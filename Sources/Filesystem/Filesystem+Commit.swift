@@ -64,7 +64,8 @@ extension Filesystem {
       state.attributesPending = false
       state.timeIsExplicit = false
     }
-    keepForReading(staged, stored, under: plan.target.key)
+    // A copy in the server, or a tag from a HEAD, may be of what somebody else stored meanwhile.
+    if stored.etag == outcome.etag { keepForReading(staged, stored, under: plan.target.key) }
     staged.forgetRecordIfUploaded()
     // A program was told that its attributes are set: that they are not is an error of this close.
     if let unkept { throw log.report("keeping the attributes of a stored file", unkept) }

@@ -23,6 +23,7 @@ extension Filesystem {
     defer { reader.close() }
     let bytes: UInt64?
     do throws(ObjectStoreError) {
+      let length = min(length, Self.longestWarmUp)
       bytes = try reader.warm(range: ByteRange(offset: offset, length: length), context.cancellation)
     } catch {
       throw log.report("warm", error)
@@ -30,6 +31,9 @@ extension Filesystem {
     guard let bytes else { throw .notSupported }
     return bytes
   }
+
+  /// It blocks a thread for requests, which others need again.
+  private static let longestWarmUp: UInt64 = 64 << 20
 
   /// Puts what was just uploaded into the disk cache, if all of it is here; in the background.
   func keepForReading(_ staged: StagedFile, _ stored: FileVersion, under key: ObjectKey) {

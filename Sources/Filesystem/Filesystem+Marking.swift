@@ -54,10 +54,18 @@ extension Filesystem {
         do throws(ObjectStoreError) {
           return try putMark(path, present?.metadata, cancellation)
         } catch {
-          guard error.code == .preconditionFailed, attempt < attempts else { throw error }
+          guard [.preconditionFailed, .conflict, .notFound].contains(error.code) else { throw error }
+          guard attempt < attempts else { throw Self.ofMarker(error) }
         }
       }
     }
+  }
+
+  /// What a marker meets says nothing about the file for whose sake the directory is marked.
+  private static func ofMarker(_ error: ObjectStoreError) -> ObjectStoreError {
+    var error = error
+    error.code = .serverError
+    return error
   }
 
   private func marked(

@@ -91,6 +91,13 @@ extension Filesystem {
     return leftBook.all.filter { $0.key.string.utf8.starts(with: start.utf8) }
   }
 
+  /// The same for some files.
+  func left(of paths: [String]) -> [LeftFiles] {
+    leftBook.takingUp.shared {}
+    let keys = paths.map(key)
+    return leftBook.all.filter { keys.contains($0.key) }
+  }
+
   private func sendLater(_ group: LeftFiles) {
     let firstDelay = 4
     let delay = Self.delay(afterFailures: group.withState { $0.failures } - 1 + firstDelay)

@@ -40,6 +40,9 @@ extension Filesystem {
     guard !isDirectory || !move.destination.utf8.starts(with: "\(move.source)/".utf8) else {
       throw .invalidArgument
     }
+    // What an earlier mount left goes to the name that it was written under, with what is there as its base.
+    let left = isDirectory ? left(below: move.source) : left(of: [move.source, move.destination])
+    if let error = sendNow(left).first?.error { throw error }
     // The upload of what is about to be replaced is of no use.
     if !isDirectory { tree.view(newName, in: newParent)?.content?.cancelBackgroundUpload() }
     return try locks.withClaims(claims) { () throws(Errno) in

@@ -86,10 +86,11 @@ extension Filesystem {
     _ move: Move
   ) throws(WriteError) {
     let plan = commitPlan(tree.view(view.id) ?? view, content, move.destination)
+    let superseded = replaced.flatMap { tree.view($0.id)?.content?.staged }
     do throws(WriteError) {
       try staged.recordRename(
-        to: plan.target, condition: there.map { .ifMatch($0) } ?? .ifAbsent,
-        superseding: replaced.flatMap { tree.view($0.id)?.content?.staged?.recordSequence })
+        to: plan.target, condition: there.map { .ifMatch($0) } ?? .ifAbsent, superseding: superseded?.recordSequence,
+        durable: superseded?.isRecordDurable ?? false)
     } catch {
       // Where only the last wait for the disk failed, it has the new name: it must have that of before.
       rewriteRecord(of: view.id)

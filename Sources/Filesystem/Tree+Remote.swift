@@ -89,8 +89,10 @@ extension Tree {
       guard let directory = state.nodes[parent] else { return .ask }
       let isTouched = directory.touched[name.name].map { $0 >= start } ?? false
       if let node = state.child(name.name, of: parent) {
-        if !isTouched, node.matches(name.remote, isMarked: isMarked) { node.freshUntil = max(node.freshUntil, until) }
-        if node.isLocal || isFresh(node, now) {
+        let isShown = !isTouched && node.matches(name.remote, isMarked: isMarked)
+        if isShown { node.freshUntil = max(node.freshUntil, until) }
+        // What the listing shows was so when it was made, even if the kernel may not believe it any longer.
+        if node.isLocal || isShown || isFresh(node, now) {
           node.lookups += 1
           return .entry(entry(node, now))
         }

@@ -16,11 +16,15 @@ final class DiskStage: Sendable {
   private let writers: WorkerPool
   /// Blocks that may still be taken to be put in.
   private let room: Atomic<Int>
+  /// Bytes of whole objects that may still wait to be put in.
+  private let sourceRoom = Atomic(DiskStage.mostOfSources)
   private let isClosed = Atomic(false)
 
   /// Blocks that are read at a time: a disk behind a network or a virtual machine needs that many to be busy.
   private static let parallelReads = 16
   private static let parallelWrites = 2
+  /// Their files stay on the disk as long as they wait. One that is longer waits alone.
+  private static let mostOfSources = 256 << 20
 
   init(cache: DiskCache, pool: BlockPool) {
     self.cache = cache
@@ -52,7 +56,7 @@ final class DiskStage: Sendable {
   /// Puts granules in, behind the reader's back, and lets go of their block. When the disk does not keep up with the
   /// network they are left out.
   func keep(_ kept: Kept) {
-    guard !isClosed.load(ordering: .sequentiallyConsistent), takeRoom() else {
+    guard !isClosed.load(ordering: .sequentiallyConsistent), Self.take(1, of: room) else {
       cache.noteSkipped(bytes: length(kept))
       return release(kept)
     }
@@ -68,7 +72,8 @@ final class DiskStage: Sendable {
 
   /// Puts a whole object in from a file; see `DiskCache.write(whole:read:isUnchanged:)`.
   func keep(_ source: any WholeObjectSource, as identity: CacheIdentity) {
-    guard !isClosed.load(ordering: .sequentiallyConsistent), takeRoom() else {
+    let bytes = Int(min(identity.size, UInt64(Self.mostOfSources)))
+    guard !isClosed.load(ordering: .sequentiallyConsistent), Self.take(bytes, of: sourceRoom) else {
       return cache.noteSkipped(bytes: identity.size)
     }
     writers.submit { [self] in
@@ -77,7 +82,7 @@ final class DiskStage: Sendable {
         !self.isClosed.load(ordering: .relaxed) && source.read(into: buffer, at: offset)
       }
       cache.write(whole: identity, read: read, isUnchanged: { source.isUnchanged() })
-      room.add(1, ordering: .relaxed)
+      sourceRoom.add(bytes, ordering: .relaxed)
     }
   }
 
@@ -85,9 +90,9 @@ final class DiskStage: Sendable {
     min(kept.granules.upperBound * Granules.size, kept.identity.size) - kept.granules.lowerBound * Granules.size
   }
 
-  private func takeRoom() -> Bool {
-    if room.subtract(1, ordering: .relaxed).oldValue > 0 { return true }
-    room.add(1, ordering: .relaxed)
+  private static func take(_ amount: Int, of room: borrowing Atomic<Int>) -> Bool {
+    if room.subtract(amount, ordering: .relaxed).oldValue >= amount { return true }
+    room.add(amount, ordering: .relaxed)
     return false
   }
 

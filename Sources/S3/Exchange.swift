@@ -140,12 +140,12 @@ final class Exchange<Value: Sendable>: Sendable {
   ) {
     let wasProven = core.credentials.wereAccepted(credentials)
     let isReplaced = (try? core.credentials.credentials()) != credentials
-    // Somebody who never got in, and is told that this is not allowed, is refused for what was asked.
-    guard kind == .certain || wasProven || isReplaced else { return finish(.failure(failure.error)) }
-    let renewals = state.withLock { state in
-      state.isWaiting = true
-      return state.renewals
-    }
+    let renewals = state.withLock { $0.renewals }
+    // Somebody who never got in, and is told that this is not allowed, is refused for what was asked. Not so with a pair
+    // that this request was given just now: it may have been replaced again before anybody could use it.
+    let isSuspect = kind == .certain || renewals > 0
+    guard isSuspect || wasProven || isReplaced else { return finish(.failure(failure.error)) }
+    state.withLock { $0.isWaiting = true }
     guard renewals < Self.maximumRenewals else { return finish(.failure(failure.error)) }
     core.credentials.renew(credentials) { renewal in
       let isOver = self.state.withLock { state in
@@ -159,7 +159,7 @@ final class Exchange<Value: Sendable>: Sendable {
         self.log(failure, "again with other credentials")
         self.attempt()
       // They were right a moment ago, or are brand new: one side may not have heard of the change yet.
-      case .failed where kind == .certain, .unchanged where kind == .certain && (wasProven || renewals > 0):
+      case .failed where isSuspect, .unchanged where isSuspect && (wasProven || renewals > 0):
         self.retry(failure, RetryBudget.retryCost, progressed: false)
       case .failed, .unchanged, .impossible: self.finish(.failure(failure.error))
       }

@@ -21,14 +21,16 @@ extension StagedFile {
   }
 
   /// Keeps the file in the journal under another name, with which it takes the place of another file.
-  /// - Parameter superseded: the record of that other file, which nobody needs from then on.
+  /// - Parameters:
+  ///   - superseded: the record of that other file, which nobody needs from then on.
+  ///   - isDurable: whether that one may be on stable storage: then so is what takes its place.
   /// - Throws: `superseded` when bytes were written that came after the version that has a record.
   public func recordRename(
-    to target: UploadTarget, condition: WriteCondition, superseding superseded: UInt64?
+    to target: UploadTarget, condition: WriteCondition, superseding superseded: UInt64?, durable isDurable: Bool
   ) throws(WriteError) {
     try writing.exclusive { () throws(WriteError) in
       guard state.withLock({ $0.recorded == nil || $0.recorded?.changes == $0.changes }) else { throw .superseded }
-      try recordAlone(for: target, condition: condition, as: .closed, durable: false, superseding: superseded)
+      try recordAlone(for: target, condition: condition, as: .closed, durable: isDurable, superseding: superseded)
     }
   }
 
@@ -83,6 +85,9 @@ extension StagedFile {
 
   /// Tells the record apart from all others of this journal, those of the same file included; nil without one.
   public var recordSequence: UInt64? { entry.record?.sequence }
+
+  /// Whether that record is on stable storage.
+  public var isRecordDurable: Bool { state.withLock { $0.recorded?.isDurable ?? false } }
 
   /// The value of `changes` that the journal has a record of; nil without one.
   public var recordedChanges: UInt64? { state.withLock { $0.recorded?.changes } }

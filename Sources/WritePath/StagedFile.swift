@@ -135,7 +135,11 @@ public final class StagedFile: Sendable {
         throw .staging(error)
       }
       let isNoted = state.withLock { state in
-        guard !state.isRetired else { return false }
+        guard !state.isRetired else {
+          // Who reads the file on for something else is to see that it is not what it was.
+          state.changes += 1
+          return false
+        }
         state.wrote(offset..<offset + UInt64(bytes.count))
         return true
       }

@@ -25,7 +25,7 @@ public struct StoredBytes: Sendable {
   /// Whether nobody has begun to change the file before this call. Waits for writers under way.
   public func areUnchanged() -> Bool {
     // A write changes the bytes before it is counted, and both while it shares this gate.
-    staged.writing.exclusive { staged.state.withLock { $0.changes == changes } }
+    staged.writing.exclusive { staged.state.withLock { $0.changes == changes && $0.failure == nil } }
   }
 }
 

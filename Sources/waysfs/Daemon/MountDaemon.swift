@@ -35,6 +35,7 @@ final class MountDaemon: Sendable {
     connect: Connect, probe: (MountPlan) throws(Failure) -> Void, record: RuntimeRecord,
     startSignals: (@escaping @Sendable (Int32) -> Void) -> Bool = Signals.startHandling, detach: () -> Void = {}
   ) throws(Failure) -> ExitStatus {
+    raiseOpenFileLimit()
     guard startSignals({ self.handleSignal($0) }) else { throw Failure("the system has no thread left") }
     readiness.watch { self.perform(.stopRequested) }
     let engine = try start(connect: connect, probe: probe)
