@@ -32,6 +32,8 @@ enum KnownMark: Hashable, Sendable {
 /// listing. Thread-safe; `fetching` is held across requests, the mutex is not.
 final class DirectoryStream: Sendable {
   private struct State {
+    /// The path of the directory when the listing began.
+    let path: String
     var names: [StreamedName] = []
     /// The same by name.
     var entries: [FileName: RemoteEntry] = [:]
@@ -68,14 +70,13 @@ final class DirectoryStream: Sendable {
   }
 
   let inode: InodeID
-  let path: String
   private let state: Mutex<State>
   private let fetching = AccessGate()
 
-  /// - Parameter now: since when this mount's own changes may be missing in what is listed.
+  /// - Parameter now: since when this mount's own changes may be missing in what is listed; read before `path` and
+  ///   `origin` were asked for.
   init(inode: InodeID, path: String, _ origin: StreamOrigin, _ source: DirectorySource, now: UInt64) {
     self.inode = inode
-    self.path = path
     state = Mutex(Self.begin(origin, path, source, now))
   }
 
@@ -86,7 +87,7 @@ final class DirectoryStream: Sendable {
     case .listing(let listing):
       let names = listing.entries.map { StreamedName(name: $0.key, remote: $0.value) }.sorted { $0.name < $1.name }
       return State(
-        names: names, entries: listing.entries, feed: nil, mark: .known(listing.isMarked), startedAt: now,
+        path: path, names: names, entries: listing.entries, feed: nil, mark: .known(listing.isMarked), startedAt: now,
         until: listing.freshUntil, remembered: true)
     case .bucket(let known):
       let mark: Mark =
@@ -95,9 +96,12 @@ final class DirectoryStream: Sendable {
         case .seenInListing: .unseen
         case .asksMarker: .asked(AttributeFetch([(0, source.markKey(path))], askedAt: now))
         }
-      return State(feed: source.pages(path), mark: mark, startedAt: now, remembered: false)
+      return State(path: path, feed: source.pages(path), mark: mark, startedAt: now, remembered: false)
     }
   }
+
+  /// The path of the directory when the listing began.
+  var path: String { state.withLock { $0.path } }
 
   /// When the listing began (monotonic).
   var startedAt: UInt64 { state.withLock { $0.startedAt } }
@@ -127,9 +131,10 @@ final class DirectoryStream: Sendable {
     }
   }
 
-  /// Starts again when the directory was read before.
-  func rewind(_ source: DirectorySource, now: UInt64, _ origin: () -> StreamOrigin) {
-    guard state.withLock({ $0.readAnything }) else { return }
+  /// Starts again when the directory was read before, or has another path now.
+  /// - Parameter now: read before `path` was asked for.
+  func rewind(_ source: DirectorySource, to path: String, now: UInt64, _ origin: () -> StreamOrigin) {
+    guard state.withLock({ $0.readAnything || !$0.path.utf8.elementsEqual(path.utf8) }) else { return }
     let fresh = Self.begin(origin(), path, source, now)
     let old = state.withLock { state in
       defer { state = fresh }
@@ -161,7 +166,8 @@ final class DirectoryStream: Sendable {
 
   /// Takes in one more page; the caller has `fetching` to itself.
   private func takePage(_ feed: PageFeed, beyond position: Int, _ source: DirectorySource) throws(ObjectStoreError) {
-    guard state.withLock({ position >= $0.names.count && $0.feed === feed }) else { return }
+    let listed: String? = state.withLock { position >= $0.names.count && $0.feed === feed ? $0.path : nil }
+    guard let path = listed else { return }
     guard let page = try feed.next() else { return state.withLock { $0.feed = nil } }
     let found = source.names(of: page, path)
     let fetch: AttributeFetch? = state.withLock { state in
@@ -203,7 +209,9 @@ final class DirectoryStream: Sendable {
     at position: Int, _ source: DirectorySource, now: UInt64, asks: (StreamedName) -> Bool
   ) -> (askedAt: UInt64, answer: Result<ObjectMetadata?, ObjectStoreError>) {
     if let fetch = state.withLock({ $0.attributes[position] }) { return (fetch.askedAt, fetch.wait(for: position)) }
-    let names = state.withLock { Array($0.names.dropFirst(position).prefix(DirectorySource.attributesAhead)) }
+    let (path, names) = state.withLock { state in
+      (state.path, Array(state.names.dropFirst(position).prefix(DirectorySource.attributesAhead)))
+    }
     let wanted = names.enumerated().filter { $0.offset == 0 || asks($0.element) }.map { index, name in
       (position + index, source.keyOfAttributes(name, path))
     }

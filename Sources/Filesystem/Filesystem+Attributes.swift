@@ -158,18 +158,19 @@ extension Filesystem {
       throw ObjectStoreError(
         .unsupported, "the root of a bucket has no object that could keep attributes", bucket: store.bucket)
     }
-    let posix: PosixAttributes? = try markers.withClaims([.one(path)]) { () throws(ObjectStoreError) in
+    let stored: (posix: PosixAttributes, isMarked: Bool)? = try markers.withClaims([.one(path)]) {
+      () throws(ObjectStoreError) in
       let marker = try marker(path, cancellation)
       let present = marker.map { PosixAttributes($0) } ?? PosixAttributes()
       let posix = present.applying(changes, now: configuration.time.wall)
       guard marker == nil || !posix.isSame(as: present) else { return nil }
       let isMarked = tree.isMarked(view.id) || marker.map { DirectoryMark.isSet(on: $0) } ?? false
       try putMarker(path, posix, isMarked: isMarked, replacing: marker, condition: .none, cancellation)
-      return posix
+      return (posix, isMarked)
     }
-    guard let posix else { return }
-    try requireKept(path, posix, cancellation)
-    tree.markerWritten(view.id, posix: posix)
+    guard let stored else { return }
+    try requireKept(path, stored.posix, cancellation)
+    tree.markerWritten(view.id, posix: stored.posix, isMarked: stored.isMarked)
   }
 
   /// Some servers lose what a marker carries; nobody is told that it was kept.

@@ -13,11 +13,11 @@ extension Filesystem {
 
   /// opendir(3).
   public func openDirectory(_ inode: InodeID, _ context: CallContext) throws(Errno) -> HandleID {
+    let now = tree.now
     let (view, path) = try existing(inode)
     guard view.type == .directory else { throw .notDirectory }
     noteOpened(inode)
-    return handles.add(
-      DirectoryStream(inode: inode, path: path, tree.origin(of: inode), directorySource, now: tree.now))
+    return handles.add(DirectoryStream(inode: inode, path: path, tree.origin(of: inode), directorySource, now: now))
   }
 
   /// closedir(3).
@@ -37,7 +37,11 @@ extension Filesystem {
     _ handle: HandleID, offset: UInt64, plus: Bool, _ context: CallContext, add: (DirectoryEntry) -> Bool
   ) throws(Errno) {
     guard let stream = handles.directory(handle) else { throw .badFileDescriptor }
-    if offset == 0 { stream.rewind(directorySource, now: tree.now) { tree.origin(of: stream.inode) } }
+    if offset == 0 {
+      let now = tree.now
+      let path = tree.view(stream.inode)?.path ?? stream.path
+      stream.rewind(directorySource, to: path, now: now) { tree.origin(of: stream.inode) }
+    }
     var position = offset
     while position < 2 {
       let name = FileName(position == 0 ? "." : "..")
@@ -123,7 +127,10 @@ extension Filesystem {
     case .ask: break
     }
     let bare = entry(name, position, fileNumber(name, stream), type(of: name, isMarked: isMarked))
-    let (askedAt, answer) = stream.metadata(at: position - 1, source, now: tree.now) {
+    let now = tree.now
+    // Under the path it had when it was listed, nothing is to be found any more.
+    guard tree.view(stream.inode)?.path?.utf8.elementsEqual(stream.path.utf8) ?? false else { return add(bare) }
+    let (askedAt, answer) = stream.metadata(at: position - 1, source, now: now) {
       self.tree.asks($0, in: stream.inode)
     }
     // The name is listed; when they fail, who wants its attributes asks for it alone and gets the error.

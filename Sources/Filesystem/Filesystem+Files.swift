@@ -20,7 +20,12 @@ extension Filesystem {
     // Who replaces an object keeps what it carries.
     let isKnown = view.isFresh && (view.attributesKnown || !mode.writes)
     if !isKnown, !view.isLocal {
-      guard try refresh(view, path, context.cancellation) else { throw .noSuchFileOrDirectory }
+      switch try refresh(view, path, context.cancellation) {
+      case .present, .moved: break
+      case .gone: throw .noSuchFileOrDirectory
+      // The name is there: the kernel looks it up again and opens what it stands for now.
+      case .replaced: throw .staleNFSFileHandle
+      }
     }
     try requireCommonVersion(inode, path, mode)
     let renewed = tree.renew(inode)

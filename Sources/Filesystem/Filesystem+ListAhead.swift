@@ -24,9 +24,10 @@ extension Filesystem {
 
   private func list(_ directory: InodeID, _ listing: ListingAhead) {
     defer { listing.end() }
+    let now = tree.now
     guard let path = tree.view(directory)?.path else { return tree.endListingAhead(of: directory, isComplete: false) }
     let source = directorySource
-    let stream = DirectoryStream(inode: directory, path: path, tree.origin(of: directory), source, now: tree.now)
+    let stream = DirectoryStream(inode: directory, path: path, tree.origin(of: directory), source, now: now)
     let token = listings.cancellation.addHandler { stream.close() }
     defer {
       if let token { listings.cancellation.removeHandler(token) }

@@ -22,6 +22,8 @@ extension Filesystem {
       case .ask(_, nil) where mayWait && listsAhead(parent): mayWait = false
       case .ask(let path, let hint):
         let remote = try remoteEntry(path, hint: hint, context.cancellation)
+        // On its way to another name perhaps, where the kernel takes along what it believes.
+        if remote == nil, locks.holdTree(above: path) { return tree.absentEntry(until: 0, now: tree.now) }
         if let entry = tree.merge(name, in: parent, remote, askedAt: start) { return entry }
       }
     }
@@ -101,23 +103,26 @@ extension Filesystem {
       // By its path it may be another file now: the kernel looks the name up again.
       throw .staleNFSFileHandle
     }
-    guard try refresh(view, path, context.cancellation), let view = tree.view(inode) else {
-      if handle != nil { return reply(view) }
-      throw .noSuchFileOrDirectory
-    }
-    return reply(view)
+    let found = try refresh(view, path, context.cancellation)
+    if found == .present, let view = tree.view(inode) { return reply(view) }
+    if handle != nil { return reply(view) }
+    // What has taken the place of a file is for the next lookup to find.
+    throw found == .replaced ? .staleNFSFileHandle : .noSuchFileOrDirectory
   }
 
-  /// Asks the bucket about an inode; false when it is not there any more.
-  func refresh(_ view: NodeView, _ path: String, _ cancellation: Cancellation?) throws(Errno) -> Bool {
+  /// Asks the bucket about an inode, again when it was moved meanwhile.
+  func refresh(_ view: NodeView, _ path: String, _ cancellation: Cancellation?) throws(Errno) -> Refreshed {
     let start = tree.now
     if path.isEmpty { return try refreshRoot(cancellation, start) }
     let hint: RemoteKind? = view.type == .directory ? nil : .object
     let remote = try remoteEntry(path, hint: hint, cancellation)
-    return tree.refresh(view.id, remote, askedAt: start)
+    let found = tree.refresh(view.id, remote, askedAt: start)
+    guard found == .moved else { return found }
+    guard let moved = tree.view(view.id), let newPath = moved.path else { return .gone }
+    return try refresh(moved, newPath, cancellation)
   }
 
-  private func refreshRoot(_ cancellation: Cancellation?, _ start: UInt64) throws(Errno) -> Bool {
+  private func refreshRoot(_ cancellation: Cancellation?, _ start: UInt64) throws(Errno) -> Refreshed {
     do throws(ObjectStoreError) {
       let marker = try marker("", cancellation)
       return tree.refresh(.root, marker.map { .directory(marker: $0) } ?? .listedDirectory, askedAt: start)

@@ -72,13 +72,15 @@ extension Filesystem {
 
   /// A directory that is only a common prefix would vanish with its last object: it gets a marker first.
   func keepDirectory(_ directory: InodeID, _ cancellation: Cancellation?) throws(ObjectStoreError) {
-    guard let view = tree.view(directory), let path = view.path, !path.isEmpty, !view.hasMarker else { return }
+    guard let known = tree.view(directory), let path = known.path, !path.isEmpty, !known.hasMarker else { return }
     try markers.withClaims([.one(path)]) { () throws(ObjectStoreError) in
-      // A listing of the directory above did not tell whether it has one.
-      if !view.attributesKnown, try marker(path, cancellation) != nil { return }
+      // Who had the claim before may have made it.
+      guard let view = tree.view(directory), !view.hasMarker else { return }
+      // A listing of the directory above did not tell whether it has one, or nothing but this keeps what is there.
+      if !view.attributesKnown || conditions.areIgnored, try marker(path, cancellation) != nil { return }
       do throws(ObjectStoreError) {
         try putMarker(
-          path, view.posix, isMarked: tree.isMarked(directory), condition: .ifAbsent, cancellation)
+          path, view.posix, isMarked: view.isMarked, condition: .ifAbsent, cancellation)
       } catch {
         guard error.code == .preconditionFailed else { throw error }
       }

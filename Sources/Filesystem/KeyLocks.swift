@@ -59,6 +59,16 @@ final class KeyLocks: Sendable {
     body()
   }
 
+  /// Whether somebody holds all that is in a directory above.
+  func holdTree(above path: String) -> Bool {
+    state.withLock { state in
+      state.held.values.joined().contains { claim in
+        guard case .tree(let root) = claim, root.utf8.count < path.utf8.count else { return false }
+        return claim.overlaps(.one(path))
+      }
+    }
+  }
+
   private static func isBlocked(_ claims: [KeyClaim], _ state: State) -> Bool {
     state.held.values.contains { overlap($0, claims) } || state.waiting.contains { overlap($0.claims, claims) }
   }

@@ -94,7 +94,7 @@ final class Node: @unchecked Sendable {
   // Directories.
   var children: [FileName: InodeID] = [:]
   var listing: Listing?
-  /// When the directory, or one above it, got another name (monotonic): a listing of before is of no use.
+  /// When the directory, or one above it, got another name (monotonic): an answer of before is of no use.
   var movedAt: UInt64?
   var asked = AskedNames()
   /// When its names were last read, or a directory in it was opened by a program that does so for many (monotonic).
@@ -111,6 +111,8 @@ final class Node: @unchecked Sendable {
   var isMarked = false
   /// When this mount marked it (monotonic).
   var markedAt: UInt64?
+  /// Until when it is believed that it is not marked (monotonic); listings of the directory above do not tell.
+  var markUntil: UInt64 = 0
   /// Metadata headers of the marker that are no attributes of ours.
   var foreign: [String: String] = [:]
   /// When the marker was stored.
@@ -147,6 +149,9 @@ final class Node: @unchecked Sendable {
   private var identity: ObjectIdentity? {
     version.map { ObjectIdentity(etag: $0.etag, lastModified: $0.lastModified) }
   }
+
+  /// Whether an answer to a question asked at `start` is about a path that the directory had before.
+  func hasMoved(since start: UInt64) -> Bool { movedAt.map { $0 >= start } ?? false }
 
   /// Notes that this mount changed a name in this directory.
   func touch(_ child: FileName, at now: UInt64) {

@@ -99,15 +99,21 @@ extension Tree {
   }
 
   /// A directory's marker was written.
-  func markerWritten(_ id: InodeID, posix: PosixAttributes? = nil) {
+  /// - Parameter isMarked: whether it says that the directory is marked.
+  func markerWritten(_ id: InodeID, posix: PosixAttributes, isMarked: Bool) {
     let now = now
     withState { state in
       guard let node = state.nodes[id] else { return }
       node.hasMarker = true
-      if let posix { node.posix = posix }
+      node.posix = posix
       if node.markerTime == nil { node.markerTime = configuration.time.wall }
       node.attributesKnown = true
       node.freshUntil = expiry(from: now)
+      if isMarked {
+        node.isMarked = true
+        node.listing?.isMarked = true
+      }
+      node.markUntil = expiry(from: now)
       if let parent = node.parent.flatMap({ state.nodes[$0] }) { note(node, in: parent, now) }
     }
   }
@@ -138,9 +144,11 @@ extension Tree {
     if let listed = Self.listed(node) { directory.listing?.entries[node.name] = listed }
   }
 
-  /// A listing names versions that a copy of the directory has replaced.
+  /// A listing names versions that a copy of the directory has replaced, and what was not found under the old name may
+  /// be there under the new one.
   private func forgetListings(_ node: Node, _ state: inout State) {
     node.listing = nil
+    node.absent = [:]
     node.movedAt = now
     for child in node.children.values.compactMap({ state.nodes[$0] }) where child.type == .directory {
       forgetListings(child, &state)

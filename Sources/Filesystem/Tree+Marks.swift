@@ -21,7 +21,7 @@ extension Tree {
     if asks(whenMarked: node.isMarked, state) { return .known(true) }
     if configuration.attributes == .never { return .known(false) }
     if hasNoMarker(node) { return .asksMarker }
-    if node.attributesKnown, node.freshUntil > now { return .known(false) }
+    if node.markUntil > now { return .known(false) }
     return node.hasMarker ? .asksMarker : .seenInListing
   }
 
@@ -36,6 +36,7 @@ extension Tree {
         if marker != nil || (node.markedAt ?? 0) < start { node.isMarked = marker != nil }
         return
       }
+      if node.hasMoved(since: start) { return }
       if let touched = node.parent.flatMap({ state.nodes[$0] })?.touched[node.name], touched >= start { return }
       let known = Knowledge(until: max(node.freshUntil, expiry(from: start)), askedAt: start)
       learn(node, .directory(marker: marker), known, &state)

@@ -21,6 +21,16 @@ enum ListedAnswer: Sendable {
   case ask
 }
 
+/// What became of an inode that the bucket was asked about.
+enum Refreshed: Sendable {
+  case present
+  case gone
+  /// Its name stands for something of another type now.
+  case replaced
+  /// The directory it is in was moved meanwhile: the question was about another path.
+  case moved
+}
+
 /// What is known of a name, for a listing without attributes.
 enum Peek: Hashable, Sendable {
   case known(fileNumber: UInt64, type: UInt32)
@@ -88,8 +98,9 @@ extension Tree {
     return withState { state in
       guard let directory = state.nodes[parent] else { return .ask }
       let isTouched = directory.touched[name.name].map { $0 >= start } ?? false
+      let hasMoved = directory.hasMoved(since: start)
       if let node = state.child(name.name, of: parent) {
-        let isShown = !isTouched && node.matches(name.remote, isMarked: isMarked)
+        let isShown = !isTouched && !hasMoved && node.matches(name.remote, isMarked: isMarked)
         if isShown { node.freshUntil = max(node.freshUntil, until) }
         // What the listing shows was so when it was made, even if the kernel may not believe it any longer.
         if node.isLocal || isShown || isFresh(node, now) {
@@ -99,7 +110,7 @@ extension Tree {
       } else if isTouched {
         return .removed
       }
-      guard !isMarked || name.remote.isWhole, !isTouched,
+      guard !isMarked || name.remote.isWhole, !isTouched, !hasMoved,
         let node = adopt(name.name, in: directory, name.remote, Knowledge(until: until, isTrusted: true), &state)
       else { return .ask }
       node.lookups += 1
@@ -120,14 +131,15 @@ extension Tree {
 
   /// Takes in what the bucket answered to a question asked at `start`.
   /// - Parameter counts: whether the kernel is given the inode.
-  /// - Returns: the entry, a negative one included; nil when this mount changed the name meanwhile and the question must
-  ///   be asked again.
+  /// - Returns: the entry, a negative one included; nil when this mount changed the name or moved the directory since,
+  ///   and the question must be asked again.
   func merge(
     _ name: FileName, in parent: InodeID, _ remote: RemoteEntry?, askedAt start: UInt64, counts: Bool = true
   ) -> EntryReply? {
     let now = now
     return withState { state in
       guard let directory = state.nodes[parent] else { return absentEntry(until: now, now: now) }
+      if directory.hasMoved(since: start) { return nil }
       if let touched = directory.touched[name], touched >= start { return nil }
       let known = Knowledge(until: expiry(from: start), askedAt: start)
       guard let node = adopt(name, in: directory, remote, known, &state) else {
@@ -192,28 +204,31 @@ extension Tree {
       node.markerTime = marker?.lastModified
       node.hasMarker = marker != nil
       node.attributesKnown = true
-      learnMark(node, marker, askedAt: known.askedAt, &state)
+      learnMark(node, marker, known, &state)
     case .listedDirectory:
       node.isTrusted = known.isTrusted
     }
     node.freshUntil = known.until
   }
 
-  private func learnMark(_ node: Node, _ marker: ObjectMetadata?, askedAt start: UInt64, _ state: inout State) {
+  private func learnMark(_ node: Node, _ marker: ObjectMetadata?, _ known: Knowledge, _ state: inout State) {
     if let markedAt = node.markedAt {
-      guard markedAt < start else { return }
+      guard markedAt < known.askedAt else { return }
       // Either somebody else has replaced the marker, or the server keeps none of what it is stored with.
       if let marker, !DirectoryMark.isSet(on: marker) { state.marksAreLost = true }
       node.markedAt = nil
     }
     node.isMarked = marker.map { DirectoryMark.isSet(on: $0) } ?? false
+    // The rest may be believed for longer: it shows in other listings, too.
+    node.markUntil = known.askedAt > 0 ? expiry(from: known.askedAt) : known.until
   }
 
   private func fileType(of remote: RemoteEntry, known: Node?) -> FileType {
     switch remote {
     case .directory, .listedDirectory: return .directory
     case .file(let metadata): return PosixAttributes(metadata).type == .link ? .link : .file
-    case .listedFile: return known?.type == .link ? .link : .file
+    // A rename leaves the tag of what is as short as a link, and changes the time.
+    case .listedFile(let entry): return known?.type == .link && known?.version?.etag == entry.etag ? .link : .file
     }
   }
 
@@ -224,26 +239,27 @@ extension Tree {
     }
   }
 
-  /// Takes in the answer to a question about an inode itself; false when it is not there any more.
-  func refresh(_ id: InodeID, _ remote: RemoteEntry?, askedAt start: UInt64) -> Bool {
+  /// Takes in the answer to a question about an inode itself.
+  func refresh(_ id: InodeID, _ remote: RemoteEntry?, askedAt start: UInt64) -> Refreshed {
     withState { state in
-      guard let node = state.nodes[id] else { return false }
-      if node.isLocal { return true }
+      guard let node = state.nodes[id] else { return .gone }
+      if node.isLocal { return .present }
       if let parent = node.parent.flatMap({ state.nodes[$0] }) {
-        if let touched = parent.touched[node.name], touched >= start { return true }
-        if node.type == .directory, remote == nil, holdsLocalFiles(node, state) { return true }
+        if parent.hasMoved(since: start) { return .moved }
+        if let touched = parent.touched[node.name], touched >= start { return .present }
+        if node.type == .directory, remote == nil, holdsLocalFiles(node, state) { return .present }
         guard let remote, fileType(of: remote, known: node) == node.type else {
           state.detach(node)
           // It shows something else, or something that is not there any more.
           parent.listing = nil
-          return false
+          return remote == nil ? .gone : .replaced
         }
         learn(node, remote, Knowledge(until: expiry(from: start), askedAt: start), &state)
-        return true
+        return .present
       }
-      guard node.id == .root else { return false }
+      guard node.id == .root else { return .gone }
       if let remote { learn(node, remote, Knowledge(until: expiry(from: start), askedAt: start), &state) }
-      return true
+      return .present
     }
   }
 
@@ -281,7 +297,7 @@ extension Tree {
   func keep(
     _ entries: [FileName: RemoteEntry], for node: Node, isMarked: Bool, askedAt start: UInt64, _ state: State
   ) {
-    if let movedAt = node.movedAt, movedAt >= start { return }
+    if node.hasMoved(since: start) { return }
     let until = expiry(from: start)
     if let listing = node.listing, listing.freshUntil > until { return }
     var entries = entries

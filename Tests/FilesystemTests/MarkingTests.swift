@@ -205,6 +205,28 @@ import Testing
     #expect(entries.first { $0.name.string == "4" }?.entry?.attributes.mode == 0o100640)
   }
 
+  @Test func listingTheDirectoryAboveDoesNotHideAMark() throws {
+    let bench = try foreign()
+    _ = try bench.inode("d")
+    try Bench(over: bench.memory, rootIsMarked: false).save("d/new", "x".utf8)
+    for _ in 0..<2 {
+      bench.clock.advance(seconds: 6)
+      _ = try bench.list("", plus: true)
+    }
+    #expect(try bench.list("d", plus: true).filter { $0.entry?.attributes.mode == 0o100640 }.count == 20)
+  }
+
+  @Test func touchingADirectoryDoesNotHideItsMark() throws {
+    let earlier = try foreign()
+    try earlier.save("d/new", "x".utf8)
+    let bench = try Bench(over: earlier.memory, rootIsMarked: false)
+    _ = try bench.list("", plus: true)
+    var changes = AttributeChanges()
+    changes.modified = .at(Timestamp(seconds: 5))
+    _ = try bench.filesystem.setAttributes(bench.inode("d"), changes, nil, bench.context)
+    #expect(try bench.list("d", plus: true).filter { $0.entry?.attributes.mode == 0o100640 }.count == 20)
+  }
+
   @Test func aMountThatDiesInBetweenLeavesAMarkTooMany() throws {
     let bench = try foreign()
     let handle = try bench.create("d/new")
@@ -330,8 +352,19 @@ import Testing
     #expect(entry.type == FileType.file.rawValue)
     let inode = try #require(entry.entry?.inode)
     let mode = OpenMode(reads: true, writes: true)
-    #expect(failure { _ = try bench.filesystem.open(inode, mode, bench.context) } == .noSuchFileOrDirectory)
+    #expect(failure { _ = try bench.filesystem.open(inode, mode, bench.context) } == .staleNFSFileHandle)
     #expect(try bench.stat("d/link").mode == 0o120777)
     #expect(try bench.list("d", plus: true).first { $0.name.string == "link" }?.type == FileType.link.rawValue)
+  }
+
+  @Test func aLinkThatAnotherToolReplacesByAFileIsAFile() throws {
+    let bench = try Bench(rootIsMarked: false)
+    try bench.put("d/a", "target", metadata: ["mode": "\(0o120777)"])
+    #expect(try bench.stat("d/a").mode == 0o120777)
+    try bench.put("d/a", "text")
+    bench.clock.advance(seconds: 60)
+    _ = try bench.list("d", plus: true)
+    #expect(try bench.stat("d/a").mode == 0o100644)
+    #expect(try bench.load("d/a") == Array("text".utf8))
   }
 }

@@ -90,6 +90,38 @@ import Testing
     #expect(bench.object("d/a")?.first == UInt8(ascii: "x"))
   }
 
+  @Test func aNameThatIsAskedForWhileItsDirectoryMovesIsThereAfterwards() throws {
+    let bench = try Bench()
+    try bench.put("d/a", "x")
+    let directory = try bench.inode("d")
+    let once = during(.deleteMany, bench) {
+      // As if some of them were gone already.
+      try bench.memory.delete(ObjectKey("d/a"))
+      let entry = try bench.filesystem.lookup(directory, FileName("a"), bench.context)
+      #expect(entry.inode == nil)
+      #expect(entry.lifetime == 0, "the kernel takes what it believes along to the new name")
+    }
+    try bench.rename("d", to: "e")
+    #expect(!once.isFirst)
+    #expect(try bench.load("e/a") == Array("x".utf8))
+  }
+
+  @Test func anAnswerAboutThePathOfBeforeIsNotUsed() throws {
+    let bench = try Bench()
+    try bench.put("d/a", "x")
+    let directory = try bench.inode("d")
+    let once = OneTime()
+    bench.store.setRule { operation in
+      if operation.kind == .head, operation.key == ObjectKey("d/a"), once.isFirst {
+        #expect(throws: Never.self) { try bench.rename("d", to: "e") }
+      }
+      return nil
+    }
+    #expect(try bench.filesystem.lookup(directory, FileName("a"), bench.context).inode != nil)
+    #expect(!once.isFirst)
+    #expect(try bench.load("e/a") == Array("x".utf8))
+  }
+
   @Test(arguments: [WriteMode.close, .writeback])
   func whatIsWrittenDuringARenameGoesToTheNewName(_ mode: WriteMode) throws {
     let bench = try Bench(writeMode: mode)

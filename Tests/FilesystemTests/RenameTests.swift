@@ -89,6 +89,25 @@ import Testing
     #expect(bench.object("src/sub/open") == nil)
   }
 
+  @Test func anOpenDirectoryIsReadAgainUnderItsNewName() throws {
+    let bench = try Bench()
+    try bench.put("d/a", "x")
+    let handle = try bench.filesystem.openDirectory(bench.inode("d"), bench.context)
+    func names() throws -> [String] {
+      var names: [String] = []
+      try bench.filesystem.readDirectory(handle, offset: 0, plus: false, bench.context) { entry in
+        names.append(entry.name.string)
+        return true
+      }
+      return names
+    }
+    #expect(try names() == [".", "..", "a"])
+    try bench.rename("d", to: "e")
+    #expect(try names() == [".", "..", "a"])
+    #expect(try bench.exists("e/a"))
+    bench.filesystem.releaseDirectory(handle)
+  }
+
   @Test func refusals() throws {
     let bench = try Bench()
     try bench.put("f", "x")
