@@ -102,6 +102,9 @@ def test_an_edit_that_was_not_sent_and_whose_base_is_gone(bucket, mount, middle)
     assert bucket.keys() == ["file"] and bucket.get("file") == b"theirs"
     assert len(mounted.unsent()) == 1
     assert [path.read_bytes()[:4] for path in mounted.kept()] == [b"ours"]
+    mounted.may_be_dead = True
+    result = mounted.waysfs.run("umount", mounted.path, check=False)
+    assert result.returncode == 2 and str(mounted.cache) in result.stderr
 
 
 def test_a_large_file_through_an_outage(bucket, mount, middle):

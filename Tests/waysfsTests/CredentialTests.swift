@@ -53,7 +53,7 @@ struct CredentialSearchTests {
     layers: [OptionLayer] = []
   ) throws -> FoundCredentials {
     try CredentialSearch(
-      environment: environment, home: home, workingDirectory: "/work",
+      environment: environment, home: home, workingDirectory: "/srv/here",
       layers: layers + [try OptionLayer(environment: environment)], controlPlane: "https://api.wayscloud.services"
     ) { files[$0] ?? .absent }.find()
   }
@@ -134,8 +134,8 @@ struct CredentialSearchTests {
   @Test func theOrderOfSources() throws {
     var files = Self.file
     for name in ["flag", "list", "env", "profile"] {
-      files["/work/\(name).key"] = .text("\(name)\n")
-      files["/work/\(name).aws"] = .text("[default]\naws_access_key_id=\(name)\naws_secret_access_key=s\n")
+      files["/srv/here/\(name).key"] = .text("\(name)\n")
+      files["/srv/here/\(name).aws"] = .text("[default]\naws_access_key_id=\(name)\naws_secret_access_key=s\n")
     }
     files["/run/creds/wayscloud-api-key"] = .text("handed", mode: 0o444)
     files["/run/creds/aws-credentials"] = .text("[default]\naws_access_key_id=H\naws_secret_access_key=s", mode: 0o444)
@@ -152,7 +152,7 @@ struct CredentialSearchTests {
       let said = try OptionLayer(environment: environment)
       let last = layers.filter { $0.origin == .profile && count > 0 }
       return try CredentialSearch(
-        environment: environment, home: "/home/u", workingDirectory: "/work", layers: chosen + [said] + last,
+        environment: environment, home: "/home/u", workingDirectory: "/srv/here", layers: chosen + [said] + last,
         controlPlane: "https://api.wayscloud.services"
       ) { files[$0] ?? .absent }.find()
     }
@@ -228,16 +228,16 @@ struct CredentialSearchTests {
 
   @Test func filesThatMayHoldSecrets() throws {
     let files: [String: FileText] = [
-      "/home/u/.aws/credentials": .text("", mode: 0o644), "/work/key": .text("k"), "/pairs": .unreadable("no"),
+      "/home/u/.aws/credentials": .text("", mode: 0o644), "/srv/here/key": .text("k"), "/pairs": .unreadable("no"),
     ]
     let search = CredentialSearch(
-      environment: [:], home: "/home/u", workingDirectory: "/work",
+      environment: [:], home: "/home/u", workingDirectory: "/srv/here",
       layers: [
         try Self.layer(.flag, [.apiKeyFile: "key", .credentialsFile: "/pairs"]),
-        try Self.layer(.profile, [.apiKeyFile: "/work/key"]),
+        try Self.layer(.profile, [.apiKeyFile: "/srv/here/key"]),
       ], controlPlane: "", readFile: { files[$0] ?? .absent })
     let found = search.secretFiles()
-    #expect(found.map(\.path) == ["/work/key", "/home/u/.aws/credentials"])
+    #expect(found.map(\.path) == ["/srv/here/key", "/home/u/.aws/credentials"])
     #expect(found.map { $0.problem == nil } == [true, false])
   }
 

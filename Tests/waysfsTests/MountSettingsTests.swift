@@ -5,7 +5,7 @@ import Testing
 
 struct MountSettingsTests {
   static let context = ProcessContext(
-    uid: 1000, gid: 100, workingDirectory: "/home/u/work", environment: ["HOME": "/home/u"])
+    uid: 1000, gid: 100, workingDirectory: "/home/u/here", environment: ["HOME": "/home/u"])
 
   static func settings(
     _ arguments: [String] = [], environment: [String: String] = [:], extra: [OptionLayer] = [],
@@ -99,8 +99,8 @@ struct MountSettingsTests {
 
   @Test func pathsBecomeAbsolute() throws {
     let settings = try Self.settings(["--cache-dir", "c", "--log-file", "l", "--ca-file", "/x.pem"])
-    #expect(settings.cacheDirectory == "/home/u/work/c")
-    #expect(settings.logFile == "/home/u/work/l")
+    #expect(settings.cacheDirectory == "/home/u/here/c")
+    #expect(settings.logFile == "/home/u/here/l")
     #expect(settings.caFile == "/x.pem")
   }
 
