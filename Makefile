@@ -38,9 +38,10 @@ bench: ## compare with s3fs and rclone
 docs: ## write the documents that come from the table of options
 	$(SWIFT) build --product waysfs
 	waysfs="$$($(SWIFT) build --show-bin-path)/waysfs"; \
-	"$$waysfs" docs configuration >docs/configuration.md && \
-	"$$waysfs" docs manual | sed -i -e '/^.." BEGIN OPTIONS/,/^.." END OPTIONS/{/OPTIONS/!d}' \
-		-e '/^.." BEGIN OPTIONS/r /dev/stdin' docs/waysfs.1
+	new=$$(mktemp) && trap 'rm -f "$$new"' EXIT && \
+	"$$waysfs" docs configuration >"$$new" && cat "$$new" >docs/configuration.md && \
+	"$$waysfs" docs manual >"$$new" && sed -i -e '/^.." BEGIN OPTIONS/,/^.." END OPTIONS/{/OPTIONS/!d}' \
+		-e "/^..\" BEGIN OPTIONS/r $$new" docs/waysfs.1
 
 format: ## format the sources
 	$(SWIFT) format --in-place --parallel --recursive $(FORMATTED)

@@ -97,7 +97,38 @@ struct DiskCacheTests {
       cache.write(whole: sample.identity(cache), read: { _, _ in false }, isUnchanged: { false })
       #expect(sample.isWhole(try bench.open()))
     }
-    #expect(try bench.files().keys.allSatisfy { !$0.string.contains(".new") })
+    // Nothing stays of the names under which they were made.
+    let names = try bench.files().keys.compactMap(\.lastComponent?.string)
+    #expect(names.allSatisfy { !$0.replacing(".map", with: "").contains(".") })
+  }
+
+  @Test func whoPutsAWholeObjectInDoesNotTouchTheFilesOfAnother() throws {
+    let bench = try CacheBench()
+    let (first, second) = (try bench.open(), try bench.open())
+    let sample = Sample("key", 3 * mib)
+    var isFirstPiece = true
+    let torn = { (room: UnsafeMutableRawBufferPointer, offset: UInt64) in
+      if isFirstPiece {
+        isFirstPiece = false
+        second.write(
+          whole: sample.identity(second),
+          read: { room, offset in
+            room.copyBytes(from: sample.bytes[Int(offset)..<Int(offset) + room.count])
+            return true
+          }, isUnchanged: { true })
+      }
+      room.initializeMemory(as: UInt8.self, repeating: 7)
+      return true
+    }
+    first.write(whole: sample.identity(first), read: torn, isUnchanged: { false })
+    #expect(sample.isWhole(second))
+    #expect(sample.isWhole(try bench.open()))
+  }
+
+  @Test func aDirectoryThatOthersMayReadIsRefused() throws {
+    let bench = try CacheBench()
+    #expect(bench.directory.withPlatformString { mkdir($0, 0o755) } == 0)
+    #expect(throws: DiskCacheError.self) { try bench.open() }
   }
 
   // MARK: Whole files
