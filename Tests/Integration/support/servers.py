@@ -11,6 +11,12 @@ from botocore.exceptions import ClientError
 REGION = "us-east-1"
 
 
+def others(keys):
+    """Keys without the mark of the root, and without the scratch objects that a mount may be trying the server with."""
+    own = (".waysfs-probe-", ".waysfs-attributes")
+    return [key for key in keys if not key.rpartition("/")[2].startswith(own)]
+
+
 def required(name):
     """An environment variable that scripts/test sets; without it nothing can be tested, which is a failure."""
     value = os.environ.get(name)
@@ -80,14 +86,12 @@ class Bucket:
     def keys(self, prefix=""):
         """All keys, but for the mark of the root, and the scratch object that a mount may be trying the server with."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        own = (".waysfs-probe-", ".waysfs-attributes")
-        return [key for key in keys if not key.rpartition("/")[2].startswith(own)]
+        return others([entry["Key"] for page in pages for entry in page.get("Contents", [])])
 
     def uploads(self):
-        """Keys of multipart uploads that were begun and neither completed nor aborted."""
+        """Keys of multipart uploads that were begun and neither completed nor aborted, but for a mount's own trial."""
         answer = self.client.list_multipart_uploads(Bucket=self.name)
-        return [upload["Key"] for upload in answer.get("Uploads", [])]
+        return others([upload["Key"] for upload in answer.get("Uploads", [])])
 
     def remove(self):
         """Takes the bucket away with all that is in it."""
