@@ -266,6 +266,15 @@ def unit_command(name, binary, instance, environment):
     return words
 
 
+def restrictions():
+    """Runs a program without the privileges that waysfs@.service does not have."""
+    if os.getuid() != 0:
+        return []
+    (names,) = settings(UNITS / "waysfs@.service", "CapabilityBoundingSet")
+    kept = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in names.split())
+    return ["setpriv", "--no-new-privs", f"--bounding-set=-all,{kept}"]
+
+
 @pytest.mark.parametrize("cleans_up", [True, False], ids=["ExecStopPost", "nothing"])
 def test_sigkill_and_what_the_unit_does_then_finishes_an_upload(cleans_up, bucket, mount, manager, waysfs, proxy):
     """The unit's own commands, run as systemd runs them, with and without the one after the stop."""
@@ -276,7 +285,7 @@ def test_sigkill_and_what_the_unit_does_then_finishes_an_upload(cleans_up, bucke
     environment = {"WAYSFS_MOUNTPOINT": str(mounted.path), "WAYSFS_OPTIONS": " ".join(options)}
 
     def unit(name, **more):
-        command = unit_command(name, waysfs.binary, bucket.name, environment)
+        command = [*restrictions(), *unit_command(name, waysfs.binary, bucket.name, environment)]
         return subprocess.Popen([*manager.below, *command], env={**waysfs.environment, **environment, **more})
 
     with unit("ExecStart") as process:
