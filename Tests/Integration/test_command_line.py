@@ -4,6 +4,7 @@ import os
 import subprocess
 
 import pytest
+from support.commands import TIME_LIMIT
 from support.processes import daemons, is_mounted
 from support.servers import required
 
@@ -67,7 +68,7 @@ def test_output_through_a_pipe_ends(bucket, mount, waysfs):
     with subprocess.Popen(
         [waysfs.binary, *made.arguments()], env=waysfs.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=TIME_LIMIT)
     assert output == b"" and process.returncode == 0 and is_mounted(made.path)
 
 
