@@ -68,7 +68,7 @@ struct BackgroundStartTests {
     // Long enough for the child to say something, on a busy machine, too.
     let directory = try TemporaryDirectory()
     let failure = try #require(throws: Failure.self) {
-      try start("echo $$ > \(directory.path)/pid; echo 'P waiting for godot' >&3; exec sleep 1000", timeout: 5)
+      try start("echo $$ > \(directory.path)/pid; echo 'P waiting for godot' >&3; exec sleep 1000", timeout: 3)
     }
     #expect(failure.reason.contains("waiting for godot"))
     guard case .text(let text, _) = readSmallFile("\(directory.path)/pid"), let pid = Int32(text.trimmed) else {
