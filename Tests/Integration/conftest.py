@@ -1,11 +1,12 @@
 """Fixtures: servers, buckets and mounts, and the promise that a test leaves nothing behind."""
 
+import contextlib
 import signal
 from pathlib import Path
 
 import pytest
 
-from support.commands import run
+from support.commands import eventually, run
 from support.limits import time_limit
 from support.mounts import ForegroundMount, Mount, Waysfs
 from support.processes import daemons, kill_all, mount_points
@@ -47,6 +48,9 @@ def nothing_is_left(session_directory, waysfs):
     points = mount_points(session_directory)
     for point in points:
         run("umount", "-l", point, check=False)
+    # The last ones may be ending.
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: not daemons(waysfs.binary, session_directory), "all processes end")
     processes = kill_all(waysfs.binary, session_directory)
     assert not points, f"left mounted: {points}"
     assert not processes, f"left running: {processes}"
