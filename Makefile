@@ -2,12 +2,16 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+# Where mount(8) looks for its helpers, whatever PREFIX is.
+SBINDIR ?= /usr/sbin
 SWIFT ?= swift
 
 # Users get one file: the Swift runtime is linked in.
 RELEASE := -c release --static-swift-stdlib
 LAYERING := --explicit-target-dependency-import-check error
 FORMATTED := Sources Tests Package.swift
+# Names under which mount(8) and umount(8) call the binary, for the types waysfs and fuse.waysfs.
+HELPERS := mount.waysfs mount.fuse.waysfs umount.fuse.waysfs
 
 .PHONY: all build debug dependencies test demo sandbox bench docs format lint install uninstall clean help
 
@@ -53,12 +57,17 @@ install: ## install below PREFIX (/usr/local), after `make build`
 	@binary="$$($(SWIFT) build $(RELEASE) --show-bin-path)/waysfs"; \
 	test -x "$$binary" || { echo "please run make build first" >&2; exit 1; }; \
 	install -D -m 0755 "$$binary" "$(DESTDIR)$(PREFIX)/bin/waysfs"
-	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"
-	sed 's|/usr/bin/waysfs|$(PREFIX)/bin/waysfs|' systemd/waysfs@.service \
-		>"$(DESTDIR)$(PREFIX)/lib/systemd/system/waysfs@.service"
+	install -d "$(DESTDIR)$(SBINDIR)" "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$(DESTDIR)$(PREFIX)/lib/systemd/user"
+	for name in $(HELPERS); do ln -sf "$(PREFIX)/bin/waysfs" "$(DESTDIR)$(SBINDIR)/$$name"; done
+	for manager in system:. user:user; do \
+		sed 's|/usr/bin/waysfs|$(PREFIX)/bin/waysfs|g' "systemd/$${manager#*:}/waysfs@.service" \
+			>"$(DESTDIR)$(PREFIX)/lib/systemd/$${manager%:*}/waysfs@.service"; \
+	done
 
 uninstall: ## remove what `make install` installed
-	rm -f "$(DESTDIR)$(PREFIX)/bin/waysfs" "$(DESTDIR)$(PREFIX)/lib/systemd/system/waysfs@.service"
+	rm -f "$(DESTDIR)$(PREFIX)/bin/waysfs" $(patsubst %,"$(DESTDIR)$(SBINDIR)/%",$(HELPERS)) \
+		"$(DESTDIR)$(PREFIX)/lib/systemd/system/waysfs@.service" \
+		"$(DESTDIR)$(PREFIX)/lib/systemd/user/waysfs@.service"
 
 clean: ## remove everything that was built or downloaded
 	rm -rf .build .tools .sandbox
