@@ -35,11 +35,13 @@ bench: ## compare with s3fs and rclone
 
 docs: ## write the documents that come from the table of options
 	$(SWIFT) build --product waysfs
-	waysfs="$$($(SWIFT) build --show-bin-path)/waysfs"; \
-	new=$$(mktemp) && trap 'rm -f "$$new"' EXIT && \
-	"$$waysfs" docs configuration >"$$new" && cat "$$new" >docs/configuration.md && \
-	"$$waysfs" docs manual >"$$new" && sed -i -e '/^.." BEGIN OPTIONS/,/^.." END OPTIONS/{/OPTIONS/!d}' \
-		-e "/^..\" BEGIN OPTIONS/r $$new" docs/waysfs.1
+	@waysfs="$$($(SWIFT) build --show-bin-path)/waysfs"; set -e; \
+	new=$$(mktemp); trap 'rm -f "$$new"' EXIT; \
+	"$$waysfs" docs configuration.md >"$$new"; cat "$$new" >docs/configuration.md; \
+	for page in docs/*.[158]; do \
+		"$$waysfs" docs "$${page##*/}" >"$$new"; \
+		sed -i -e '/^.." BEGIN OPTIONS/,/^.." END OPTIONS/{/OPTIONS/!d}' -e "/^..\" BEGIN OPTIONS/r $$new" "$$page"; \
+	done
 
 format: ## format the sources
 	$(SWIFT) format --in-place --parallel --recursive $(FORMATTED)
