@@ -224,6 +224,19 @@ private final class Mount: MountEngine {
       failed: pending.failed, lastError: pending.lastError.map { describe(errno: $0.rawValue) })
   }
 
+  var load: EngineLoad {
+    let load = session.load
+    return EngineLoad(isSaturated: load.isSaturated, requests: load.requests)
+  }
+
+  func answerOnce() {
+    // Reads wait for the thread of the transport, and it for nobody.
+    let turned = OneShot<Void>()
+    transport.schedule(after: 0) { turned.fulfil(()) }
+    turned.wait()
+    session.ask()
+  }
+
   func uploadLeftOver() { filesystem.takeUpUnsent() }
 
   func finishUploads() -> UnfinishedUploads? {
