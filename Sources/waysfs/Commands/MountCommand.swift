@@ -23,7 +23,7 @@ struct MountCommand: ParsableCommand {
   @Argument(help: ArgumentHelp("What to mount.", valueName: "bucket[:prefix]"))
   var bucket: String
 
-  @Argument(help: ArgumentHelp("An empty directory.", valueName: "mountpoint"))
+  @Argument(help: ArgumentHelp("An empty directory.", valueName: "mountpoint"), completion: .directory)
   var mountPoint: String
 
   @OptionGroup var flags: MountFlags
