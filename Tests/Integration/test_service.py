@@ -151,6 +151,13 @@ class Stall:
             self._call(self.INTERRUPT, thread)
             os.waitpid(thread, self.WALL)
 
+    def is_over(self):
+        """Whether the process was ended from outside: a killed thread has to be waited for by who traces it."""
+        for thread in list(self.threads):
+            if os.waitpid(thread, self.WALL | os.WNOHANG)[0] == thread:
+                self.threads.remove(thread)
+        return not self.threads
+
     def end(self):
         for thread in self.threads:
             self._call(self.DETACH, thread)
