@@ -112,7 +112,7 @@ private final class Mount: MountEngine {
     self.settings = settings
     self.transport = transport
     self.log = log
-    workers = WorkerPool(name: "waysfs-work", limit: 8)
+    workers = WorkerPool(name: "waysfs-work", limit: 16)
     if let warning = settings.memoryWarning { log.warning("\(warning)") }
     do {
       journal = settings.readOnly ? nil : try Self.openJournal(settings)
@@ -222,6 +222,19 @@ private final class Mount: MountEngine {
     return PendingUploads(
       files: pending.paths.count, bytes: pending.bytes, examples: Array(pending.paths.prefix(3)),
       failed: pending.failed, lastError: pending.lastError.map { describe(errno: $0.rawValue) })
+  }
+
+  var load: EngineLoad {
+    let load = session.load
+    return EngineLoad(isSaturated: load.isSaturated, requests: load.requests)
+  }
+
+  func answerOnce() {
+    // Reads wait for the thread of the transport, and it for nobody.
+    let turned = OneShot<Void>()
+    transport.schedule(after: 0) { turned.fulfil(()) }
+    turned.wait()
+    session.ask()
   }
 
   func uploadLeftOver() { filesystem.takeUpUnsent() }
