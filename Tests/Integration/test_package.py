@@ -247,6 +247,10 @@ def test_a_purge_keeps_what_was_not_uploaded(installed, package, bucket, proxy):
     configure(installed, bucket, server.endpoint)
     items = json.loads(installed.run("waysfs", "recover", "--json").stdout)
     assert [(item["key"], item["state"]) for item in items] == [("unsent", "pending")]
+    # As from the disk of another machine.
+    installed.run("cp", "--archive", "/var/cache/waysfs", "/root/old")
+    there = json.loads(installed.run("waysfs", "recover", "--json", "--cache-dir", "/root/old").stdout)
+    assert [item["key"] for item in there] == ["unsent"]
     server.script = lambda request, forward: forward()
     installed.run("waysfs", "recover", "--upload", bucket.name)
     assert bucket.get("unsent") == TEXT
