@@ -112,7 +112,7 @@ private final class Mount: MountEngine {
     self.settings = settings
     self.transport = transport
     self.log = log
-    workers = WorkerPool(name: "waysfs-work", limit: 8)
+    workers = WorkerPool(name: "waysfs-work", limit: 16)
     if let warning = settings.memoryWarning { log.warning("\(warning)") }
     do {
       journal = settings.readOnly ? nil : try Self.openJournal(settings)
