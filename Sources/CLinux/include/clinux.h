@@ -38,3 +38,6 @@ int clinux_remove_attribute(int file, const char *name);
 /// Opens a file past the page cache (O_DIRECT, open(2)); -1 with the errno in `error` where that cannot be. Not
 /// inherited across exec.
 int clinux_open_direct(const char *path, int *error);
+
+/// The effective user of whoever is at the other end of a connected Unix socket (SO_PEERCRED, unix(7)).
+int clinux_peer_user(int socket, unsigned *user);

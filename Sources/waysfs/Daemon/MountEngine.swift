@@ -69,6 +69,10 @@ protocol MountEngine: Sendable {
   var journalDirectory: String? { get }
   /// What is not in the bucket yet; nil when nobody knows.
   var pending: PendingUploads? { get }
+  /// What its layers have counted, for `waysfs status`; nil when nobody knows. Does not ask the server.
+  var report: MountReport? { get }
+  /// Takes a sample for the rates in `report`; called every half second or so.
+  func sampleRates()
   /// Uploads what is pending, files that are open for writing included, and blocks until all of it has ended. May be
   /// called by several threads, and again when more has come.
   func finishUploads() -> UnfinishedUploads?
@@ -82,6 +86,11 @@ protocol MountEngine: Sendable {
   func endSession()
   /// Stops the threads. The last call.
   func shutDown()
+}
+
+extension MountEngine {
+  var report: MountReport? { nil }
+  func sampleRates() {}
 }
 
 /// Builds an engine: fetches a key pair if need be, and makes sure that the bucket answers. Nothing is mounted yet.

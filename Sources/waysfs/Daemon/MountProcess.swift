@@ -10,16 +10,19 @@ struct MountProcess {
 
   /// Checks, mounts, and runs until the mount has ended.
   func run() throws(Failure) -> ExitStatus {
-    let log = try openLog().logger(label: "waysfs", level: plan.settings.logLevel)
+    let threshold = LogThreshold(plan.settings.logLevel)
+    let log = try openLog().logger(label: "waysfs", threshold)
     try check()
     let directory = try RuntimeDirectory.prepare(uid: plan.context.uid, environment: plan.context.environment)
     let record = try RuntimeRecord(
       directory: directory,
       contents: RecordContents(pid: getpid(), source: plan.target.source, mountPoint: plan.mountPoint))
+    let control = MountControl(
+      directory: directory, mountPoint: plan.mountPoint, source: plan.target.source, threshold: threshold)
     let daemon = MountDaemon(plan: plan, log: log, readiness: readiness)
     do throws(Failure) {
       return try daemon.run(
-        connect: connect, probe: Self.probe, record: record,
+        connect: connect, probe: Self.probe, record: record, control: control,
         detach: { if readiness.isBackground { Detachment.complete() } })
     } catch {
       record.finish()
