@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/xattr.h>
@@ -78,4 +80,17 @@ int clinux_peer_user(int socket, unsigned *user) {
     return errno;
   *user = peer.uid;
   return 0;
+}
+
+int clinux_enter_mount_namespace(const char *file) {
+  int namespace = open(file, O_RDONLY | O_CLOEXEC);
+  if (namespace < 0)
+    return errno;
+  int error = setns(namespace, CLONE_NEWNS) == 0 ? 0 : errno;
+  close(namespace);
+  return error;
+}
+
+int clinux_remount(const char *path, unsigned long flags) {
+  return mount(NULL, path, NULL, MS_REMOUNT | flags, NULL) == 0 ? 0 : errno;
 }

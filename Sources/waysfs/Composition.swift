@@ -116,7 +116,7 @@ private final class Mount: MountEngine {
     self.settings = settings
     self.transport = transport
     self.log = log
-    workers = WorkerPool(name: "waysfs-work", limit: 8)
+    workers = WorkerPool(name: "waysfs-work", limit: 16)
     if let warning = settings.memoryWarning { log.warning("\(warning)") }
     do {
       journal = settings.readOnly ? nil : try Self.openJournal(settings)
@@ -237,6 +237,19 @@ private final class Mount: MountEngine {
   var report: MountReport? { reporter.report }
 
   func sampleRates() { reporter.sample() }
+
+  var load: EngineLoad {
+    let load = session.load
+    return EngineLoad(isSaturated: load.isSaturated, requests: load.requests)
+  }
+
+  func answerOnce() {
+    // Reads wait for the thread of the transport, and it for nobody.
+    let turned = OneShot<Void>()
+    transport.schedule(after: 0) { turned.fulfil(()) }
+    turned.wait()
+    session.ask()
+  }
 
   func uploadLeftOver() { filesystem.takeUpUnsent() }
 

@@ -1,11 +1,12 @@
 """Fixtures: servers, buckets and mounts, and the promise that a test leaves nothing behind."""
 
+import contextlib
 import signal
 from pathlib import Path
 
 import pytest
 
-from support.commands import run
+from support.commands import eventually, run
 from support.limits import time_limit
 from support.mounts import ForegroundMount, Mount, Waysfs
 from support.processes import daemons, kill_all, mount_points
@@ -13,6 +14,8 @@ from support.proxy import Proxy
 from support.servers import Bucket, Server
 
 DEFAULT_TIME_LIMIT = 60
+# So many times as long is waited before a test counts as hanging: others may want the processors, too.
+BUSY = 4
 SERVERS = ["seaweedfs", "moto", "rclone"]
 MODES = ["close", "writeback"]
 MOUNTS = pytest.StashKey[list]()
@@ -21,7 +24,9 @@ MOUNTS = pytest.StashKey[list]()
 def pytest_configure(config):
     # A shell starts what it puts into the background with SIGINT ignored, and programs started here would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.addinivalue_line("markers", f"time_limit(seconds): how long the test may take; {DEFAULT_TIME_LIMIT} else")
+    config.addinivalue_line(
+        "markers", f"time_limit(seconds): how long it may take on an idle machine; {DEFAULT_TIME_LIMIT} else"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +48,9 @@ def nothing_is_left(session_directory, waysfs):
     points = mount_points(session_directory)
     for point in points:
         run("umount", "-l", point, check=False)
+    # The last ones may be ending.
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: not daemons(waysfs.binary, session_directory), "all processes end")
     processes = kill_all(waysfs.binary, session_directory)
     assert not points, f"left mounted: {points}"
     assert not processes, f"left running: {processes}"
@@ -106,10 +114,11 @@ def mode(request):
 
 
 @pytest.fixture
-def mount(request, waysfs, tmp_path, proxy):
+def mount(request, waysfs, tmp_path, new_bucket, proxy):
     """Mounts buckets: `mount(bucket, "--read-only", prefix="docs")` returns a `Mount`.
 
     `start=False` leaves the start to the test; `endpoint` is for a server that the test brings along.
+    (`new_bucket` is named so that a bucket goes after its mounts, which may be trying the server to the end.)
     """
     mounts = request.node.stash.setdefault(MOUNTS, [])
 
@@ -172,7 +181,7 @@ def _limited(item, seconds):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     marker = item.get_closest_marker("time_limit")
-    with _limited(item, marker.args[0] if marker else DEFAULT_TIME_LIMIT):
+    with _limited(item, BUSY * (marker.args[0] if marker else DEFAULT_TIME_LIMIT)):
         return (yield)
 
 

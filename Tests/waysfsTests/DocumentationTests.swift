@@ -12,15 +12,19 @@ struct DocumentationTests {
     return text
   }
 
-  private func manual() throws -> String { try document("waysfs.1") }
+  private func manual() throws -> String { try document(ManualPage.program.rawValue) }
 
-  @Test func documentsAreThoseOfTheTable() throws {
+  @Test func theConfigurationDocumentIsThatOfTheTable() throws {
     #expect(try document("configuration.md") == OptionDocuments.configuration, "run 'make docs'")
-    let manual = try manual()
+  }
+
+  @Test(arguments: ManualPage.allCases)
+  func listsOfTheManualAreThoseOfTheTable(page: ManualPage) throws {
+    let manual = try document(page.rawValue)
     let begin = try #require(manual.firstRange(of: ".\\\" BEGIN OPTIONS"))
     let start = try #require(manual[begin.upperBound...].firstIndex(of: "\n"))
     let end = try #require(manual.firstRange(of: ".\\\" END OPTIONS"))
-    #expect(manual[manual.index(after: start)..<end.lowerBound] == OptionDocuments.manual, "run 'make docs'")
+    #expect(manual[manual.index(after: start)..<end.lowerBound] == OptionDocuments.list(for: page), "run 'make docs'")
   }
 
   @Test func everyOptionIsInTheHelp() throws {
@@ -38,6 +42,7 @@ struct DocumentationTests {
     let known = Set(
       OptionSpelling.all.map(\.name) + [
         "lazy", "json", "upload", "export", "discard", "yes", "version", "help", "tier", "write",
+        "watch", "prometheus",
       ])
     for line in try manual().split(separator: "\n") where line.hasPrefix(".It Fl Fl ") {
       let name = line.dropFirst(10).prefix { $0 != " " }
@@ -61,7 +66,7 @@ struct DocumentationTests {
   @Test func exitCodesAreDocumented() throws {
     let manual = try manual()
     let help = Waysfs.helpMessage(columns: 10_000)
-    for code in [waysfs.ExitStatus.success, .failed, .unfinishedUploads, .usage] {
+    for code in [waysfs.ExitStatus.success, .failed, .unfinishedUploads, .needsAttention, .usage] {
       #expect(manual.contains(".It \(code.rawValue)\n"))
       #expect(help.contains("\n  \(code.rawValue) "))
     }

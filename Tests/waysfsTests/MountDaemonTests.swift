@@ -46,6 +46,8 @@ private final class FakeEngine: MountEngine {
     return unfinished
   }
 
+  var load: EngineLoad { EngineLoad() }
+  func answerOnce() {}
   func uploadLeftOver() { note("left over") }
 
   func unmount(lazily: Bool) -> UnmountOutcome {

@@ -226,6 +226,13 @@ void waysfs_session_disconnect(struct waysfs_session *session);
 /* How many workers have been started, for tests and metrics. */
 uint32_t waysfs_session_workers(struct waysfs_session *session);
 
+/* How busy the workers are: whether all of them are in callbacks, and how many requests were ever taken. */
+struct waysfs_load {
+  bool saturated;
+  uint64_t taken;
+};
+struct waysfs_load waysfs_session_load(struct waysfs_session *session);
+
 /* --- thread.c -------------------------------------------------------------------------------------------------- */
 
 /*

@@ -13,7 +13,8 @@ struct UmountCommand: ParsableCommand {
         waysfs umount --lazy /mnt/photos        while programs still use it
       """)
 
-  @Argument(help: ArgumentHelp("Where the bucket is mounted.", valueName: "mountpoint"))
+  @Argument(
+    help: ArgumentHelp("Where the bucket is mounted.", valueName: "mountpoint"), completion: Completion.mountPoints)
   var mountPoint: String
 
   @Flag(

@@ -31,7 +31,7 @@ final class TestMount: Sendable {
       ready.set()
       ended.set()
     }
-    guard ready.wait(seconds: 10) else { throw TestFailure("the mount did not become ready") }
+    guard ready.wait() else { throw TestFailure("the mount did not become ready") }
   }
 
   /// The path of something in the mount.
@@ -42,7 +42,7 @@ final class TestMount: Sendable {
     do throws(FuseSessionError) { try session.unmount(lazy: true) } catch {
       if error.code != .notMounted { Issue.record("unmount: \(error)") }
     }
-    if !ended.wait(seconds: 10) {
+    if !ended.wait() {
       Issue.record("the session did not end after the unmount")
       abort()
     }
@@ -65,7 +65,7 @@ func withMount(
 
 /// With other options than the defaults.
 func withMount(
-  _ filesystem: FakeFilesystem, metrics: OperationMetrics? = nil, seconds: Int = 30,
+  _ filesystem: FakeFilesystem, metrics: OperationMetrics? = nil, seconds: Int = 2 * patience,
   adjusting adjust: (inout MountOptions) -> Void,
   _ body: (TestMount) throws -> Void
 ) throws {
@@ -82,7 +82,7 @@ func withMount(
   let finished = Result { try body(mount) }
   filesystem.openAllGates()
   done.set()
-  #expect(watched.wait(seconds: 10))
+  #expect(watched.wait())
   mount.finish()
   try finished.get()
 }
