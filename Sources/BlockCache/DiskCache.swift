@@ -175,12 +175,16 @@ public final class DiskCache: Sendable {
     object(identity).write(read: read, isUnchanged: isUnchanged)
   }
 
+  /// The granules of an object that are there, in runs and in order; nobody asks for their bytes.
+  public func granules(of identity: CacheIdentity, in granules: Range<UInt64>? = nil) -> [Range<UInt64>] {
+    guard identity.size > 0 else { return [] }
+    let all = 0..<identity.granuleCount
+    return object(identity).present(granules?.clamped(to: all) ?? all)
+  }
+
   /// How many bytes of some granules of an object are there.
   public func cachedBytes(of identity: CacheIdentity, _ granules: Range<UInt64>? = nil) -> UInt64 {
-    guard identity.size > 0 else { return 0 }
-    let all = 0..<identity.granuleCount
-    let runs = object(identity).present(granules?.clamped(to: all) ?? all)
-    return runs.reduce(0) { sum, run in
+    self.granules(of: identity, in: granules).reduce(0) { sum, run in
       let range = identity.range(run)
       return sum + (range.upperBound - range.lowerBound)
     }
