@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <string.h>
 
 #include "internal.h"
 
@@ -170,6 +171,19 @@ static void on_statfs(fuse_req_t request, fuse_ino_t inode) {
   CALL(request, statistics);
 }
 
+static void on_getxattr(fuse_req_t request, fuse_ino_t inode, const char *name, size_t room) {
+  struct waysfs_session *session = session_of(request);
+  if (!(session->init_agreed & WAYSFS_INIT_HANDLE_KILLPRIV_V2)) {
+    /* The kernel would ask before every write; it never asks again. */
+    fuse_reply_err(request, ENOSYS);
+  } else if (strncmp(name, WAYSFS_ATTRIBUTE_PREFIX, sizeof(WAYSFS_ATTRIBUTE_PREFIX) - 1) != 0) {
+    /* Not ENODATA: `ls` asks for two attributes of every file until it hears that there are none. */
+    fuse_reply_err(request, EOPNOTSUPP);
+  } else {
+    CALL(request, get_attribute, inode, name, room);
+  }
+}
+
 static void on_access(fuse_req_t request, fuse_ino_t inode, int mask) {
   CALL(request, access, inode, (uint32_t)mask);
 }
@@ -202,6 +216,7 @@ const struct fuse_lowlevel_ops waysfs_operations = {
     .fsyncdir = on_fsyncdir,
     .releasedir = on_releasedir,
     .statfs = on_statfs,
+    .getxattr = on_getxattr,
     .access = on_access,
     .ioctl = waysfs_on_ioctl,
 };

@@ -326,11 +326,18 @@ public protocol FileOperations: Sendable {
   /// Brings a range of a file into the disk cache, and blocks until it is there; EOPNOTSUPP without a disk cache.
   /// - Returns: how many bytes of the range are there now, in units of 64 KiB.
   func warm(_ handle: HandleID, offset: UInt64, length: UInt64, _ context: CallContext) throws(Errno) -> UInt64
+  /// getxattr(2) of a name that begins with `user.waysfs.`; ENODATA when the file has none of that name.
+  func extendedAttribute(_ inode: InodeID, _ name: String, _ context: CallContext) throws(Errno) -> String
   /// access(2), where the kernel does not check permissions itself.
   func access(_ inode: InodeID, mask: UInt32, _ context: CallContext) throws(Errno)
 }
 
 extension FileOperations {
+  /// There are none.
+  public func extendedAttribute(
+    _ inode: InodeID, _ name: String, _ context: CallContext
+  ) throws(Errno) -> String { throw .notSupported }
+
   /// There is no disk cache.
   public func warm(
     _ handle: HandleID, offset: UInt64, length: UInt64, _ context: CallContext

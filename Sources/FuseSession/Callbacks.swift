@@ -30,6 +30,7 @@ func makeCallbacks() -> waysfs_callbacks {
     sync_directory: { on($0).syncDirectory($1, $2) },
     release_directory: { on($0).releaseDirectory($1, $2) },
     statistics: { on($0).statistics($1) },
+    get_attribute: { on($0).getAttribute($1, $2, $3, $4) },
     access: { on($0).access($1, $2, $3) },
     warm: { on($0).warm($1, $2, $3, $4) },
     interrupted: { on($0).noteInterrupt($1) },

@@ -12,12 +12,16 @@ struct FuseReply: ~Copyable, @unchecked Sendable {
   // Sendable: libfuse lets a request be answered from any thread, and only its owner has this value.
   private var request: waysfs_request?
   private let connection: FuseConnection
+  private let meter: OperationMeter?
   private let cancellation: Cancellation?
 
   /// Takes charge of a request. An interruptible one pays for a cancellation: only for calls that may block.
-  init(_ request: waysfs_request, _ connection: FuseConnection, interruptible: Bool = false) {
+  init(
+    _ request: waysfs_request, _ connection: FuseConnection, _ operation: FuseOperation, interruptible: Bool = false
+  ) {
     self.request = request
     self.connection = connection
+    meter = connection.metrics?.begin(operation)
     guard interruptible else {
       cancellation = nil
       return
@@ -48,6 +52,7 @@ struct FuseReply: ~Copyable, @unchecked Sendable {
     guard let request = request.take() else { return false }
     // Before the reply: after it the request, and soon the cancellation, are gone.
     if cancellation != nil { waysfs_request_unwatch(request) }
+    meter?.end()
     return send(request) == 0
   }
 
@@ -140,6 +145,13 @@ struct FuseReply: ~Copyable, @unchecked Sendable {
   /// Answers a `warm`.
   consuming func warmed(_ bytes: UInt64) {
     _ = answer { waysfs_reply_warm($0, bytes) }
+  }
+
+  /// Answers a getxattr.
+  /// - Parameter room: how much the caller takes; 0 asks for the length only.
+  consuming func attribute(_ value: String, room: Int) {
+    var value = value
+    _ = answer { request in value.withUTF8 { waysfs_reply_attribute(request, $0.baseAddress, $0.count, room) } }
   }
 
   /// Answers a readlink.

@@ -74,6 +74,9 @@ public final class JournalSpace: Sendable {
     self.disk = disk
   }
 
+  /// The most that may be reserved; nil where only the disk's room counts.
+  public var limit: UInt64? { bounds.limit }
+
   /// Bytes that are reserved.
   public var used: UInt64 { state.withLock { $0.used } }
 

@@ -32,7 +32,8 @@ enum Composition {
       let hasty = try Self.client(settings, keys, transport, RetryPolicy(maximumAttempts: 3, maximumDelay: 1), log)
       progress("connecting to \(settings.endpoint)")
       try check(hasty.bucket(settings.target.bucket), settings, cancellation)
-      return try Mount(settings, client.bucket(settings.target.bucket), transport, log)
+      let metrics = RequestMetrics()
+      return try Mount(settings, client.bucket(settings.target.bucket, metrics: metrics), metrics, transport, log)
     } catch {
       transport.shutdown()
       throw error
@@ -105,10 +106,13 @@ private final class Mount: MountEngine {
   private let readPath: ReadPath
   private let filesystem: Filesystem
   private let session: FuseSession
+  private let reporter: MountReporter
   private let log: Logger
   private let ended = Gateway()
 
-  init(_ settings: MountSettings, _ store: S3Bucket, _ transport: HTTPTransport, _ log: Logger) throws(Failure) {
+  init(
+    _ settings: MountSettings, _ store: S3Bucket, _ requests: RequestMetrics, _ transport: HTTPTransport, _ log: Logger
+  ) throws(Failure) {
     self.settings = settings
     self.transport = transport
     self.log = log
@@ -119,6 +123,7 @@ private final class Mount: MountEngine {
       // What is written needs little memory, since it waits on the disk; a quarter lets several uploads go on at once.
       let forWriting = settings.memoryLimit / 4
       let pool = try BlockPool(budget: Int(clamping: settings.memoryLimit - forWriting))
+      let uploadMemory = ByteBudget(total: forWriting)
       cache = try Self.openCache(settings, log)
       var reading = ReadPathConfiguration()
       // Some are left for names and attributes: a listing must not wait for bulk that others read.
@@ -130,9 +135,14 @@ private final class Mount: MountEngine {
         conditions: ConditionalWrites(
           store: store, journal: journal, scratchPrefix: settings.target.prefix, random: { .random(in: .min ... .max) },
           log: log),
-        workers: workers, memory: ByteBudget(total: forWriting), configuration: Self.configuration(settings), log: log,
+        workers: workers, memory: uploadMemory, configuration: Self.configuration(settings), log: log,
         schedule: { transport.schedule(after: $0, $1) })
-      session = try FuseSession(options: settings.fuseOptions, operations: filesystem, log: log)
+      let operations = OperationMetrics()
+      session = try FuseSession(
+        options: settings.fuseOptions, operations: filesystem, metrics: operations, log: log)
+      reporter = MountReporter(
+        settings, [BucketReporter(settings.target, filesystem, readPath, journal, requests)], pool, uploadMemory, cache,
+        operations)
     } catch let failure as Failure {
       throw failure
     } catch {
@@ -223,6 +233,10 @@ private final class Mount: MountEngine {
       files: pending.paths.count, bytes: pending.bytes, examples: Array(pending.paths.prefix(3)),
       failed: pending.failed, lastError: pending.lastError.map { describe(errno: $0.rawValue) })
   }
+
+  var report: MountReport? { reporter.report }
+
+  func sampleRates() { reporter.sample() }
 
   var load: EngineLoad {
     let load = session.load

@@ -74,6 +74,49 @@ def test_a_signal_finishes_pending_writes_and_exits_0(number, bucket, mount):
     assert mounted.unsent() == []
 
 
+@pytest.fixture
+def elsewhere():
+    """Starts a process in a mount namespace of its own, which has a copy of all that is mounted then."""
+    if os.getuid() != 0:
+        pytest.skip("only root may make a mount namespace")
+    processes = []
+
+    def start():
+        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo .; exec sleep 3600"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        processes.append(process)
+        assert process.stdout.readline() == b".\n"
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_signal_ends_a_mount_that_another_namespace_still_has(bucket, mount, elsewhere):
+    """Such as that of a container which was started after it."""
+    mounted = mount(bucket, foreground=True)
+    elsewhere()
+    (mounted.path / "file").write_bytes(CONTENT)
+    os.kill(mounted.pid, signal.SIGTERM)
+    assert mounted.wait() == 0
+    assert bucket.get("file") == CONTENT
+
+
+def test_umount_says_that_another_namespace_still_has_the_mount(bucket, mount, waysfs, elsewhere):
+    mounted = mount(bucket)
+    elsewhere()
+    (mounted.path / "file").write_bytes(CONTENT)
+    said = waysfs.run("umount", mounted.path).stderr
+    assert "another mount namespace" in said and str(mounted.pid) in said
+    mounted.may_be_dead = True
+    assert is_alive(mounted.pid)
+    os.kill(mounted.pid, signal.SIGTERM)
+    wait_until_ended(mounted.pid)
+    assert bucket.get("file") == CONTENT
+
+
 def test_sighup_is_ignored(bucket, mount):
     """A terminal that is closed takes nothing away."""
     mounted = mount(bucket)

@@ -99,9 +99,9 @@ struct waysfs_forget {
 
 /*
  * Where requests go. Called from the workers, several at a time, with the session's context. `handle` is a pointer where the caller may have no
- * open file. Operations that are not here are answered ENOSYS once and handled by the kernel from then on (extended
- * attributes, locks, seek to data, fallocate, copy_file_range); hard links are refused with EPERM, and ioctl with ENOTTY
- * but for `waysfs_warm`.
+ * open file. Operations that are not here are answered ENOSYS once and handled by the kernel from then on (setting and
+ * listing extended attributes, locks, seek to data, fallocate, copy_file_range); hard links are refused with EPERM, and
+ * ioctl with ENOTTY but for `waysfs_warm`.
  */
 struct waysfs_callbacks {
   void (*lookup)(void *context, waysfs_request request, uint64_t parent, const char *name);
@@ -134,6 +134,8 @@ struct waysfs_callbacks {
   void (*sync_directory)(void *context, waysfs_request request, uint64_t handle);
   void (*release_directory)(void *context, waysfs_request request, uint64_t handle);
   void (*statistics)(void *context, waysfs_request request);
+  /* Only names that begin with WAYSFS_ATTRIBUTE_PREFIX; room 0 asks for the length. */
+  void (*get_attribute)(void *context, waysfs_request request, uint64_t inode, const char *name, size_t room);
   void (*access)(void *context, waysfs_request request, uint64_t inode, uint32_t mask);
   void (*warm)(void *context, waysfs_request request, uint64_t handle, uint64_t offset, uint64_t length);
   /* A watched request was interrupted. Called with locks of libfuse held: it may only take note of `token`. */
@@ -142,8 +144,12 @@ struct waysfs_callbacks {
   void (*deliver_interrupts)(void *context);
 };
 
+/* How the names of the extended attributes begin that can be read. Any other is answered with EOPNOTSUPP. */
+#define WAYSFS_ATTRIBUTE_PREFIX "user.waysfs."
+
 /* FUSE_INIT bits that libfuse 3.14 has no way to send; each takes effect where the kernel offers it. */
 static const uint64_t WAYSFS_INIT_PARALLEL_DIROPS = 1ull << 18;
+/* Clearing set-user-ID bits is the callbacks' work then. Without it no extended attribute can be read. */
 static const uint64_t WAYSFS_INIT_HANDLE_KILLPRIV_V2 = 1ull << 28;
 static const uint64_t WAYSFS_INIT_DIRECT_IO_ALLOW_MMAP = 1ull << 36;
 static const uint64_t WAYSFS_INIT_PASSTHROUGH = 1ull << 37;
@@ -293,6 +299,8 @@ int waysfs_reply_vector(waysfs_request request, const struct iovec *vector, int 
 int waysfs_reply_write(waysfs_request request, size_t count);
 int waysfs_reply_link(waysfs_request request, const char *target);
 int waysfs_reply_warm(waysfs_request request, uint64_t cached);
+/* The value of an extended attribute; its length where `room` is 0, ERANGE where it is too small. */
+int waysfs_reply_attribute(waysfs_request request, const void *_Nullable value, size_t size, size_t room);
 int waysfs_reply_statistics(waysfs_request request, const struct waysfs_statistics *statistics);
 
 /* The kernel takes 1024 (UIO_MAXIOV), one of them for the header. */
