@@ -200,8 +200,7 @@ def test_a_server_that_is_away_is_no_reason_to_stop_feeding(bucket, service, man
         manager.forget()
         manager.wait("WATCHDOG=1", 3)
         assert "STATUS=The mount does not answer" not in manager.lines
-        hold.drop()
-        middle.stop()
+        hold.lose()
         manager.forget()
         manager.wait("WATCHDOG=1", 2)
         middle.start()
@@ -245,8 +244,7 @@ def test_what_could_not_be_uploaded_is_the_last_word(bucket, service, manager, p
     hold = Hold(middle)
     (mounted.path / "file").write_bytes(b"x" * MIB)
     eventually(lambda: hold.held, "the upload is under way")
-    middle.stop()
-    hold.drop()
+    hold.lose()
     os.kill(mounted.pid, signal.SIGTERM)
     assert mounted.wait() == 2
     manager.hears(r"STATUS=1 file could not be uploaded; kept in /.*")

@@ -7,6 +7,7 @@ import pytest
 from support.commands import eventually
 from support.faults import Hold
 from support.namespaces import MountNamespace
+from support.processes import wait_until_ended
 from support.servers import REGION
 from test_service import UNITS, Stall
 
@@ -53,6 +54,9 @@ def service(request, world, bucket, proxy):
     text = text.replace("waysfs mount %i", f"waysfs mount {bucket.name}")
     # A check every second. One that takes two is no sign of life.
     text = text.replace("WatchdogSec=3min", "WatchdogSec=4")
+    # A start waits until the test lets it.
+    world.path("/mnt/go").touch()
+    text = text.replace("ExecStart=", "ExecStartPre=/bin/sh -c 'until [ -e /mnt/go ]; do sleep 0.05; done'\nExecStart=", 1)
     settings = world.path("/mnt/home/.config/waysfs")
     settings.mkdir(parents=True)
     keys = {name: world.environment[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
@@ -101,8 +105,11 @@ def test_the_service_is_killed(world, service, bucket):
     content = os.urandom(20 * MIB)
     hold = write_while_held(world, service, content)
     (pid,) = show(world, SERVICE, "MainPID")
+    world.path("/mnt/go").unlink()
     os.kill(int(pid), signal.SIGKILL)
+    wait_until_ended(int(pid))
     hold.drop()
+    world.path("/mnt/go").touch()
     eventually(
         lambda: show(world, SERVICE, "NRestarts", "ActiveState") == ["1", "active"], "it is started again", timeout=40
     )
