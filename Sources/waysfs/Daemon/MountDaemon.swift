@@ -160,15 +160,21 @@ final class MountDaemon: Sendable {
 
   private func unmount() {
     guard let engine = engine.withLock({ $0 }) else { return }
-    switch engine.unmount(lazily: false) {
-    case .done: return
-    case .notMounted: return log.notice("the mount was already gone", metadata: ["on": "\(plan.mountPoint)"])
+    let outcome = engine.unmount(lazily: false)
+    switch outcome {
+    case .done: break
+    case .notMounted: log.notice("the mount was already gone", metadata: ["on": "\(plan.mountPoint)"])
     case .busy: log.notice("the mount is in use; detaching it", metadata: ["on": "\(plan.mountPoint)"])
     case .failed(let reason): log.error("cannot unmount", metadata: ["reason": "\(reason)"])
     }
-    _ = engine.unmount(lazily: true)
-    // Programs that have files open keep the detached mount alive. They get a moment; then their calls fail.
+    if ![.done, .notMounted].contains(outcome) { _ = engine.unmount(lazily: true) }
+    // Programs that have files open keep a detached mount alive, and so does a copy of it in another mount namespace.
+    // They get a moment; then their calls fail.
     sleepInterval(seconds: gracePeriod)
+    guard sequence.withLock({ $0.phase }) != .ended else { return }
+    if outcome == .done {
+      log.notice("the mount is used in another mount namespace, too; ending it", metadata: ["on": "\(plan.mountPoint)"])
+    }
     engine.endSession()
   }
 }

@@ -62,7 +62,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self):
         length = int(self.headers.get("Content-Length") or 0)
-        request = Request(self.command, self.path, self.headers.items(), self.rfile.read(length))
+        body = self.rfile.read(length)
+        if len(body) < length:
+            # The client has died in the middle of it.
+            self.close_connection = True
+            return
+        request = Request(self.command, self.path, self.headers.items(), body)
         proxy = self.server.proxy
         proxy.requests.append(request)
         try:
