@@ -140,9 +140,8 @@ private final class Mount: MountEngine {
       let operations = OperationMetrics()
       session = try FuseSession(
         options: settings.fuseOptions, operations: filesystem, metrics: operations, log: log)
-      reporter = MountReporter(
-        settings, [BucketReporter(settings.target, filesystem, readPath, journal, requests)], pool, uploadMemory, cache,
-        operations)
+      let bucket = BucketReporter(settings.target, filesystem, readPath, journal, requests)
+      reporter = MountReporter(settings, { [bucket] }, pool, uploadMemory, cache, operations)
     } catch let failure as Failure {
       throw failure
     } catch {

@@ -94,18 +94,19 @@ final class BucketReporter: Sendable {
 /// Gathers what all layers of a mount have counted. Thread-safe.
 final class MountReporter: Sendable {
   private let settings: MountSettings
-  private let buckets: [BucketReporter]
+  private let buckets: @Sendable () -> [BucketReporter]
   private let pool: BlockPool
   private let uploadMemory: ByteBudget
   private let cache: DiskCache?
   private let operations: OperationMetrics
 
   /// - Parameters:
+  ///   - buckets: those that are open now.
   ///   - pool: the memory of what is read from any of the buckets.
   ///   - uploadMemory: the memory of what is sent to any of them.
   init(
-    _ settings: MountSettings, _ buckets: [BucketReporter], _ pool: BlockPool, _ uploadMemory: ByteBudget,
-    _ cache: DiskCache?, _ operations: OperationMetrics
+    _ settings: MountSettings, _ buckets: @escaping @Sendable () -> [BucketReporter], _ pool: BlockPool,
+    _ uploadMemory: ByteBudget, _ cache: DiskCache?, _ operations: OperationMetrics
   ) {
     self.settings = settings
     self.buckets = buckets
@@ -117,12 +118,13 @@ final class MountReporter: Sendable {
 
   /// To be called every half second or so, for the rates.
   func sample() {
-    for bucket in buckets { bucket.sample() }
+    for bucket in buckets() { bucket.sample() }
   }
 
   /// Reads a few small files and directories; never asks the server.
   var report: MountReport {
     let blocks = UInt64(clamping: pool.statistics.resident * BlockGeometry.blockSize)
+    let buckets = buckets()
     let reads = buckets.map(\.reads)
     return MountReport(
       endpoint: settings.endpoint.description, readOnly: settings.readOnly, writeMode: settings.writeMode.rawValue,
