@@ -57,13 +57,18 @@ extension HelperCall {
     }
   }
 
-  /// No command has two plain arguments and `-o` behind them, the second of them an absolute path.
+  /// No command has two plain arguments and `-o` behind them, the second of them an absolute path; but a bucket may have
+  /// been forgotten: `waysfs mount /mnt -o ro`.
   private init?(fromMountFuse arguments: [String]) {
     guard arguments.count == 4, arguments[2] == "-o", arguments[1].hasPrefix("/"), !arguments[0].hasPrefix("-"),
-      !arguments[0].isEmpty
+      !arguments[0].isEmpty, !Self.commands.contains(arguments[0])
     else { return nil }
     self.init(
       action: .mount(source: arguments[0]), directory: arguments[1], options: [Self.withoutAdditions(arguments[3])])
+  }
+
+  private static var commands: [String] {
+    ["help"] + Waysfs.configuration.subcommands.compactMap { $0.configuration.commandName }
   }
 
   /// mount.fuse3 adds `dev` and `suid` at the end where the options do not say the opposite. Nobody has asked for them;
