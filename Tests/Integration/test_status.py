@@ -93,8 +93,8 @@ def test_numbers_during_a_copy_are_those_of_the_server(bucket, mount, middle, tr
     held, gate = [], threading.Event()
 
     def script(request, forward):
-        # In the middle of the copy, which has one request under way at a time, one is held. Before it an empty object was
-        # made: cp opens with O_EXCL.
+        # In the middle of the copy, which has one request under way at a time, one is held. Before it an empty object
+        # was made: cp opens with O_EXCL.
         if request.key.endswith("d2/f7") and len(request.body) == 7000:
             held.append(request)
             gate.wait(60)
