@@ -96,12 +96,20 @@ def test_without_a_helper_for_the_type_through_mount_fuse3(world, line, bucket):
 
 @pytest.mark.parametrize("through", ["mount.waysfs", "mount.fuse3"])
 def test_as_another_user(through, world, line, bucket):
+    """With that user's keys; those in the environment of who mounts are not for the user."""
     if through == "mount.fuse3":
         world.run("rm", "/sbin/mount.fuse.waysfs")
     world.run("chown", "nobody", "/mnt/data")
     world.run("install", "-d", "-o", "nobody", "/mnt/cache")
     type = "waysfs" if through == "mount.waysfs" else "fuse.waysfs"
-    world.write_fstab(line("setuid=nobody,allow_other", type=type))
+    if through == "mount.waysfs":
+        world.write_fstab(line("setuid=nobody", type=type))
+        result = world.run("mount", "/mnt/data", check=False)
+        assert result.returncode == 32 and "no credentials found" in result.stderr
+    names = {"aws_access_key_id": "AWS_ACCESS_KEY_ID", "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY"}
+    keys = "".join(f"{name} = {world.environment[variable]}\n" for name, variable in names.items())
+    world.run("install", "-m", "0600", "-o", "nobody", "/dev/stdin", "/mnt/keys", input=f"[default]\n{keys}")
+    world.write_fstab(line("setuid=nobody,allow_other,credentials_file=/mnt/keys", type=type))
     world.run("mount", "/mnt/data")
     assert f"user_id={world.NOBODY}" in world.shows("OPTIONS")
     world.path("/mnt/data/file").write_bytes(b"x")
