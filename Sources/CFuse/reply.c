@@ -107,6 +107,8 @@ int waysfs_reply_write(waysfs_request request, size_t count) { return fuse_reply
 
 int waysfs_reply_link(waysfs_request request, const char *target) { return fuse_reply_readlink(request, target); }
 
+int waysfs_reply_extended_size(waysfs_request request, size_t size) { return fuse_reply_xattr(request, size); }
+
 int waysfs_reply_statistics(waysfs_request request, const struct waysfs_statistics *statistics) {
   struct statvfs answer;
   memset(&answer, 0, sizeof(answer));

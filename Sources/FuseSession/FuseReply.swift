@@ -147,6 +147,17 @@ struct FuseReply: ~Copyable, @unchecked Sendable {
     _ = answer { request in target.withCString { waysfs_reply_link(request, $0) } }
   }
 
+  /// Answers a getxattr or listxattr: with the length when the caller has no room, ERANGE when it has too little.
+  consuming func extended(_ bytes: [UInt8], room: Int) {
+    if room == 0 {
+      _ = answer { waysfs_reply_extended_size($0, bytes.count) }
+    } else if bytes.count > room {
+      fail(.outOfRange)
+    } else {
+      _ = answer { request in bytes.withUnsafeBytes { waysfs_reply_data(request, $0.baseAddress, $0.count) } }
+    }
+  }
+
   /// Answers a statfs.
   consuming func statistics(_ statistics: FilesystemStatistics) {
     var answerStatistics = waysfs_statistics(

@@ -104,11 +104,29 @@ extension FuseConnection {
     } catch { reply.fail(error) }
   }
 
-  func statistics(_ request: waysfs_request) {
+  func statistics(_ request: waysfs_request, _ inode: UInt64) {
     let reply = FuseReply(request, self, interruptible: true)
     do throws(Errno) {
-      let result = try operations.statistics(reply.context)
+      let result = try operations.statistics(InodeID(inode), reply.context)
       reply.statistics(result)
+    } catch { reply.fail(error) }
+  }
+
+  /// The value, or with no room its length.
+  func extendedAttribute(_ request: waysfs_request, _ inode: UInt64, _ name: UnsafePointer<CChar>, _ room: Int) {
+    let reply = FuseReply(request, self, interruptible: true)
+    do throws(Errno) {
+      let result = try operations.extendedAttribute(InodeID(inode), text(name), reply.context)
+      reply.extended(result, room: room)
+    } catch { reply.fail(error) }
+  }
+
+  /// The names, each with a NUL behind it, or with no room the length of all.
+  func extendedAttributes(_ request: waysfs_request, _ inode: UInt64, _ room: Int) {
+    let reply = FuseReply(request, self, interruptible: true)
+    do throws(Errno) {
+      let names = try operations.extendedAttributes(InodeID(inode), reply.context)
+      reply.extended(names.flatMap { Array($0.utf8) + [0] }, room: room)
     } catch { reply.fail(error) }
   }
 

@@ -99,7 +99,7 @@ struct waysfs_forget {
 
 /*
  * Where requests go. Called from the workers, several at a time, with the session's context. `handle` is a pointer where the caller may have no
- * open file. Operations that are not here are answered ENOSYS once and handled by the kernel from then on (extended
+ * open file. Operations that are not here are answered ENOSYS once and handled by the kernel from then on (changes of extended
  * attributes, locks, seek to data, fallocate, copy_file_range); hard links are refused with EPERM, and ioctl with ENOTTY
  * but for `waysfs_warm`.
  */
@@ -133,7 +133,11 @@ struct waysfs_callbacks {
       void *context, waysfs_request request, uint64_t handle, uint64_t offset, size_t room, bool plus);
   void (*sync_directory)(void *context, waysfs_request request, uint64_t handle);
   void (*release_directory)(void *context, waysfs_request request, uint64_t handle);
-  void (*statistics)(void *context, waysfs_request request);
+  void (*statistics)(void *context, waysfs_request request, uint64_t inode);
+  /* Of one extended attribute the value, or of all the names, each with a NUL; `room` 0 asks for the length only. */
+  void (*extended_attribute)(
+      void *context, waysfs_request request, uint64_t inode, const char *name, size_t room);
+  void (*extended_attributes)(void *context, waysfs_request request, uint64_t inode, size_t room);
   void (*access)(void *context, waysfs_request request, uint64_t inode, uint32_t mask);
   void (*warm)(void *context, waysfs_request request, uint64_t handle, uint64_t offset, uint64_t length);
   /* A watched request was interrupted. Called with locks of libfuse held: it may only take note of `token`. */
@@ -285,6 +289,7 @@ int waysfs_reply_data(waysfs_request request, const void *_Nullable bytes, size_
 int waysfs_reply_vector(waysfs_request request, const struct iovec *vector, int count);
 int waysfs_reply_write(waysfs_request request, size_t count);
 int waysfs_reply_link(waysfs_request request, const char *target);
+int waysfs_reply_extended_size(waysfs_request request, size_t size);
 int waysfs_reply_warm(waysfs_request request, uint64_t cached);
 int waysfs_reply_statistics(waysfs_request request, const struct waysfs_statistics *statistics);
 
