@@ -77,11 +77,17 @@ extension AccountTree {
   /// getxattr(2).
   public func extendedAttribute(
     _ inode: InodeID, _ name: String, _ context: CallContext
-  ) throws(Errno) -> [UInt8] {
-    guard let attribute = try shownAttributes(inode, context).first(where: { $0.name == name }) else {
-      throw .noData
+  ) throws(Errno) -> String {
+    if let (branch, inBucket) = try branch(of: inode.value), inBucket != InodeID.root.value {
+      do throws(Errno) {
+        return try branch.bucket().operations.extendedAttribute(InodeID(inBucket), name, context)
+      } catch {
+        // The kernel would believe it of the whole mount.
+        throw error == .noFunction ? .notSupported : error
+      }
     }
-    return Array(attribute.value.utf8)
+    guard let attribute = try shownAttributes(inode, context).first(where: { $0.name == name }) else { throw .noData }
+    return attribute.value
   }
 
   /// listxattr(2).

@@ -167,12 +167,12 @@ static void on_releasedir(fuse_req_t request, fuse_ino_t inode, struct fuse_file
 
 static void on_statfs(fuse_req_t request, fuse_ino_t inode) { CALL(request, statistics, inode); }
 
-static void on_getxattr(fuse_req_t request, fuse_ino_t inode, const char *name, size_t size) {
-  CALL(request, extended_attribute, inode, name, size);
+static void on_getxattr(fuse_req_t request, fuse_ino_t inode, const char *name, size_t room) {
+  CALL(request, get_attribute, inode, name, room);
 }
 
-static void on_listxattr(fuse_req_t request, fuse_ino_t inode, size_t size) {
-  CALL(request, extended_attributes, inode, size);
+static void on_listxattr(fuse_req_t request, fuse_ino_t inode, size_t room) {
+  CALL(request, list_attributes, inode, room);
 }
 
 static void on_access(fuse_req_t request, fuse_ino_t inode, int mask) {

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -107,7 +108,12 @@ int waysfs_reply_write(waysfs_request request, size_t count) { return fuse_reply
 
 int waysfs_reply_link(waysfs_request request, const char *target) { return fuse_reply_readlink(request, target); }
 
-int waysfs_reply_extended_size(waysfs_request request, size_t size) { return fuse_reply_xattr(request, size); }
+int waysfs_reply_attribute(waysfs_request request, const void *value, size_t size, size_t room) {
+  if (room == 0) {
+    return fuse_reply_xattr(request, size);
+  }
+  return room < size ? fuse_reply_err(request, ERANGE) : fuse_reply_buf(request, value, size);
+}
 
 int waysfs_reply_statistics(waysfs_request request, const struct waysfs_statistics *statistics) {
   struct statvfs answer;

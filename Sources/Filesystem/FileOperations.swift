@@ -326,7 +326,7 @@ public protocol FileOperations: Sendable {
   func statistics(_ inode: InodeID, _ context: CallContext) throws(Errno) -> FilesystemStatistics
   /// getxattr(2); ENODATA when there is no such attribute. ENOSYS, as without an implementation, makes the kernel ask no
   /// more for any, which is worth much: it asks before every write.
-  func extendedAttribute(_ inode: InodeID, _ name: String, _ context: CallContext) throws(Errno) -> [UInt8]
+  func extendedAttribute(_ inode: InodeID, _ name: String, _ context: CallContext) throws(Errno) -> String
   /// listxattr(2); ENOSYS likewise.
   func extendedAttributes(_ inode: InodeID, _ context: CallContext) throws(Errno) -> [String]
   /// Brings a range of a file into the disk cache, and blocks until it is there; EOPNOTSUPP without a disk cache.
@@ -345,7 +345,7 @@ extension FileOperations {
   /// There are none.
   public func extendedAttribute(
     _ inode: InodeID, _ name: String, _ context: CallContext
-  ) throws(Errno) -> [UInt8] { throw .noFunction }
+  ) throws(Errno) -> String { throw .noFunction }
 
   /// There are none.
   public func extendedAttributes(_ inode: InodeID, _ context: CallContext) throws(Errno) -> [String] {

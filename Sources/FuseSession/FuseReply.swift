@@ -147,15 +147,11 @@ struct FuseReply: ~Copyable, @unchecked Sendable {
     _ = answer { request in target.withCString { waysfs_reply_link(request, $0) } }
   }
 
-  /// Answers a getxattr or listxattr: with the length when the caller has no room, ERANGE when it has too little.
-  consuming func extended(_ bytes: [UInt8], room: Int) {
-    if room == 0 {
-      _ = answer { waysfs_reply_extended_size($0, bytes.count) }
-    } else if bytes.count > room {
-      fail(.outOfRange)
-    } else {
-      _ = answer { request in bytes.withUnsafeBytes { waysfs_reply_data(request, $0.baseAddress, $0.count) } }
-    }
+  /// Answers a getxattr or listxattr.
+  /// - Parameter room: how much the caller takes; 0 asks for the length only.
+  consuming func attribute(_ value: String, room: Int) {
+    var value = value
+    _ = answer { request in value.withUTF8 { waysfs_reply_attribute(request, $0.baseAddress, $0.count, room) } }
   }
 
   /// Answers a statfs.

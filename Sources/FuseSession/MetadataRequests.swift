@@ -112,21 +112,19 @@ extension FuseConnection {
     } catch { reply.fail(error) }
   }
 
-  /// The value, or with no room its length.
-  func extendedAttribute(_ request: waysfs_request, _ inode: UInt64, _ name: UnsafePointer<CChar>, _ room: Int) {
+  func getAttribute(_ request: waysfs_request, _ inode: UInt64, _ name: UnsafePointer<CChar>, _ room: Int) {
     let reply = FuseReply(request, self, interruptible: true)
     do throws(Errno) {
-      let result = try operations.extendedAttribute(InodeID(inode), text(name), reply.context)
-      reply.extended(result, room: room)
+      let value = try operations.extendedAttribute(InodeID(inode), text(name), reply.context)
+      reply.attribute(value, room: room)
     } catch { reply.fail(error) }
   }
 
-  /// The names, each with a NUL behind it, or with no room the length of all.
-  func extendedAttributes(_ request: waysfs_request, _ inode: UInt64, _ room: Int) {
+  func listAttributes(_ request: waysfs_request, _ inode: UInt64, _ room: Int) {
     let reply = FuseReply(request, self, interruptible: true)
     do throws(Errno) {
       let names = try operations.extendedAttributes(InodeID(inode), reply.context)
-      reply.extended(names.flatMap { Array($0.utf8) + [0] }, room: room)
+      reply.attribute(names.map { "\($0)\0" }.joined(), room: room)
     } catch { reply.fail(error) }
   }
 

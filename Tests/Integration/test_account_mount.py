@@ -1,5 +1,6 @@
 """All buckets of an account as one mount: `waysfs mount --all`."""
 
+import ctypes
 import errno
 import hashlib
 import json
@@ -129,6 +130,16 @@ def test_numbers_are_those_of_the_account(sandbox, account_mount):
         os.getxattr(path, "user.waysfs.tier")
     with pytest.raises(OSError):
         os.setxattr(path, "user.waysfs.region", b"mars")
+    # As getfattr(1) asks: for the length first, with too little room, with enough.
+    library = ctypes.CDLL(None, use_errno=True)
+    arguments = os.fsencode(path), b"user.waysfs.size_bytes"
+    buffer = ctypes.create_string_buffer(5)
+    assert library.getxattr(*arguments, None, 0) == 5
+    assert library.getxattr(*arguments, buffer, 4) == -1 and ctypes.get_errno() == errno.ERANGE
+    assert library.getxattr(*arguments, buffer, 5) == 5 and buffer.raw == b"10001"
+    length = library.listxattr(arguments[0], None, 0)
+    assert library.listxattr(arguments[0], buffer, 5) == -1 and ctypes.get_errno() == errno.ERANGE
+    assert length == sum(len(f"user.waysfs.{field}") + 1 for field in fields)
     assert os.listxattr(root) == os.listxattr(path / "a") == []
 
 

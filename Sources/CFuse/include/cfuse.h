@@ -99,7 +99,7 @@ struct waysfs_forget {
 
 /*
  * Where requests go. Called from the workers, several at a time, with the session's context. `handle` is a pointer where the caller may have no
- * open file. Operations that are not here are answered ENOSYS once and handled by the kernel from then on (changes of extended
+ * open file. Operations that are not here are answered ENOSYS once and handled by the kernel from then on (setting extended
  * attributes, locks, seek to data, fallocate, copy_file_range); hard links are refused with EPERM, and ioctl with ENOTTY
  * but for `waysfs_warm`.
  */
@@ -134,10 +134,9 @@ struct waysfs_callbacks {
   void (*sync_directory)(void *context, waysfs_request request, uint64_t handle);
   void (*release_directory)(void *context, waysfs_request request, uint64_t handle);
   void (*statistics)(void *context, waysfs_request request, uint64_t inode);
-  /* Of one extended attribute the value, or of all the names, each with a NUL; `room` 0 asks for the length only. */
-  void (*extended_attribute)(
-      void *context, waysfs_request request, uint64_t inode, const char *name, size_t room);
-  void (*extended_attributes)(void *context, waysfs_request request, uint64_t inode, size_t room);
+  /* Of one extended attribute the value, or of all the names, each with a NUL; room 0 asks for the length. */
+  void (*get_attribute)(void *context, waysfs_request request, uint64_t inode, const char *name, size_t room);
+  void (*list_attributes)(void *context, waysfs_request request, uint64_t inode, size_t room);
   void (*access)(void *context, waysfs_request request, uint64_t inode, uint32_t mask);
   void (*warm)(void *context, waysfs_request request, uint64_t handle, uint64_t offset, uint64_t length);
   /* A watched request was interrupted. Called with locks of libfuse held: it may only take note of `token`. */
@@ -289,8 +288,9 @@ int waysfs_reply_data(waysfs_request request, const void *_Nullable bytes, size_
 int waysfs_reply_vector(waysfs_request request, const struct iovec *vector, int count);
 int waysfs_reply_write(waysfs_request request, size_t count);
 int waysfs_reply_link(waysfs_request request, const char *target);
-int waysfs_reply_extended_size(waysfs_request request, size_t size);
 int waysfs_reply_warm(waysfs_request request, uint64_t cached);
+/* The value of an extended attribute; its length where `room` is 0, ERANGE where it is too small. */
+int waysfs_reply_attribute(waysfs_request request, const void *_Nullable value, size_t size, size_t room);
 int waysfs_reply_statistics(waysfs_request request, const struct waysfs_statistics *statistics);
 
 /* The kernel takes 1024 (UIO_MAXIOV), one of them for the header. */
