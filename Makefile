@@ -1,7 +1,5 @@
 # The front door of the project. `make help` lists what there is.
 
-PREFIX ?= /usr/local
-DESTDIR ?=
 SWIFT ?= swift
 
 # Users get one file: the Swift runtime is linked in.
@@ -9,7 +7,7 @@ RELEASE := -c release --static-swift-stdlib
 LAYERING := --explicit-target-dependency-import-check error
 FORMATTED := Sources Tests Package.swift
 
-.PHONY: all build debug dependencies test demo sandbox bench docs format lint install uninstall clean help
+.PHONY: all build debug dependencies test demo sandbox bench docs format lint install uninstall deb clean help
 
 all: build ## build waysfs (release)
 
@@ -37,11 +35,13 @@ bench: ## compare with s3fs and rclone
 
 docs: ## write the documents that come from the table of options
 	$(SWIFT) build --product waysfs
-	waysfs="$$($(SWIFT) build --show-bin-path)/waysfs"; \
-	new=$$(mktemp) && trap 'rm -f "$$new"' EXIT && \
-	"$$waysfs" docs configuration >"$$new" && cat "$$new" >docs/configuration.md && \
-	"$$waysfs" docs manual >"$$new" && sed -i -e '/^.." BEGIN OPTIONS/,/^.." END OPTIONS/{/OPTIONS/!d}' \
-		-e "/^..\" BEGIN OPTIONS/r $$new" docs/waysfs.1
+	@waysfs="$$($(SWIFT) build --show-bin-path)/waysfs"; set -e; \
+	new=$$(mktemp); trap 'rm -f "$$new"' EXIT; \
+	"$$waysfs" docs configuration.md >"$$new"; cat "$$new" >docs/configuration.md; \
+	for page in docs/*.[158]; do \
+		"$$waysfs" docs "$${page##*/}" >"$$new"; \
+		sed -i -e '/^.." BEGIN OPTIONS/,/^.." END OPTIONS/{/OPTIONS/!d}' -e "/^..\" BEGIN OPTIONS/r $$new" "$$page"; \
+	done
 
 format: ## format the sources
 	$(SWIFT) format --in-place --parallel --recursive $(FORMATTED)
@@ -49,16 +49,14 @@ format: ## format the sources
 lint: ## check the format of the sources
 	$(SWIFT) format lint --strict --parallel --recursive $(FORMATTED)
 
-install: ## install below PREFIX (/usr/local), after `make build`
-	@binary="$$($(SWIFT) build $(RELEASE) --show-bin-path)/waysfs"; \
-	test -x "$$binary" || { echo "please run make build first" >&2; exit 1; }; \
-	install -D -m 0755 "$$binary" "$(DESTDIR)$(PREFIX)/bin/waysfs"
-	install -d "$(DESTDIR)$(PREFIX)/lib/systemd/system"
-	sed 's|/usr/bin/waysfs|$(PREFIX)/bin/waysfs|' systemd/waysfs@.service \
-		>"$(DESTDIR)$(PREFIX)/lib/systemd/system/waysfs@.service"
+install: ## install below PREFIX (/usr/local), after `make`; scripts/stage says what else can be chosen
+	@scripts/stage install
 
-uninstall: ## remove what `make install` installed
-	rm -f "$(DESTDIR)$(PREFIX)/bin/waysfs" "$(DESTDIR)$(PREFIX)/lib/systemd/system/waysfs@.service"
+uninstall: ## remove what `make install` has installed
+	@scripts/stage uninstall
+
+deb: build ## build the Debian package
+	@scripts/package-deb
 
 clean: ## remove everything that was built or downloaded
 	rm -rf .build .tools .sandbox

@@ -56,7 +56,7 @@ extension AccountTree {
 
   /// What the mount holds, or the bucket that is asked about.
   public func statistics(_ inode: InodeID, _ context: CallContext) throws(Errno) -> FilesystemStatistics {
-    let view = list.current(context.cancellation)
+    let view = context.isOwn ? list.view : list.current(context.cancellation)
     guard let (branch, _) = try branch(of: inode.value) else {
       return view.buckets.values.reduce(Usage()) { $0 + $1.usage }.statistics
     }

@@ -18,6 +18,8 @@ struct worker {
   struct waysfs_session *session;
   pthread_t thread;
   char *buffer;
+  /* Requests it has taken. */
+  atomic_ulong taken;
 };
 
 /* Request buffers that are kept for the next worker that needs one. */

@@ -164,6 +164,9 @@ static void serve(struct worker *worker) {
       if (others == 0) {
         add_worker(session);
       }
+      /* Nobody else writes to it. */
+      atomic_store_explicit(
+          &worker->taken, atomic_load_explicit(&worker->taken, memory_order_relaxed) + 1, memory_order_relaxed);
       process(session, worker->buffer, (size_t)size);
     }
   }
@@ -249,4 +252,15 @@ uint32_t waysfs_session_workers(struct waysfs_session *session) {
   uint32_t started = session->started;
   pthread_mutex_unlock(&session->lock);
   return started;
+}
+
+struct waysfs_load waysfs_session_load(struct waysfs_session *session) {
+  struct waysfs_load load = {0};
+  pthread_mutex_lock(&session->lock);
+  for (uint32_t i = 0; i < session->started; i++) {
+    load.taken += atomic_load_explicit(&session->workers[i].taken, memory_order_relaxed);
+  }
+  load.saturated = session->parked == 0 && atomic_load(&session->idle) == 0;
+  pthread_mutex_unlock(&session->lock);
+  return load;
 }

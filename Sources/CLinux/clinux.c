@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -68,4 +70,17 @@ int clinux_open_direct(const char *path, int *error) {
   int file = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
   *error = file < 0 ? errno : 0;
   return file;
+}
+
+int clinux_enter_mount_namespace(const char *file) {
+  int namespace = open(file, O_RDONLY | O_CLOEXEC);
+  if (namespace < 0)
+    return errno;
+  int error = setns(namespace, CLONE_NEWNS) == 0 ? 0 : errno;
+  close(namespace);
+  return error;
+}
+
+int clinux_remount(const char *path, unsigned long flags) {
+  return mount(NULL, path, NULL, MS_REMOUNT | flags, NULL) == 0 ? 0 : errno;
 }

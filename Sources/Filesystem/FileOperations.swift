@@ -38,6 +38,8 @@ public struct CallContext: Sendable {
   public var gid: UInt32
   /// Fires when the kernel interrupts the call.
   public var cancellation: Cancellation?
+  /// Whether this process asks itself, to see whether it answers: that is to be answered from memory.
+  public var isOwn = false
 
   /// Makes a context.
   public init(uid: UInt32, gid: UInt32, cancellation: Cancellation? = nil) {

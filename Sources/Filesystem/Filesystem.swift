@@ -59,7 +59,7 @@ public final class Filesystem: FileOperations {
     self.journal = journal
     self.conditions = conditions
     // In write-back mode only the journal's size keeps a writer back.
-    let partsAhead = 8
+    let partsAhead = 16
     staging = StagingContext(
       store: store, workers: workers, memory: memory,
       partsAhead: configuration.writeMode == .close ? partsAhead : nil, log: log)

@@ -43,6 +43,9 @@ struct FuseReply: ~Copyable, @unchecked Sendable {
     return CallContext(uid: uid, gid: gid, cancellation: cancellation)
   }
 
+  /// Whether this process itself asks.
+  var isOwn: Bool { request.map { waysfs_request_is_own($0) } ?? false }
+
   /// Answers with what `send` sends; returns whether that reached the caller.
   private consuming func answer(_ send: (waysfs_request) -> Int32) -> Bool {
     guard let request = request.take() else { return false }

@@ -115,6 +115,21 @@ public final class FuseSession: Sendable {
     try entry.unmount(lazy: lazy)
   }
 
+  /// How busy the session is. Usable while `run` runs.
+  public var load: SessionLoad {
+    let load = waysfs_session_load(connection.raw)
+    return SessionLoad(isSaturated: load.saturated, requests: load.taken)
+  }
+
+  /// Has the kernel ask the session something that is answered from memory (statvfs(3), which leaves nothing in the page
+  /// cache), and blocks until the answer is there: for ever if nobody answers. Returns at once when the mount is gone or
+  /// hidden. For a thread of its own.
+  public func ask() {
+    guard let entry, (try? MountTable.current())?.top(at: entry.mountpoint)?.mountID == entry.mountID else { return }
+    var answer = statvfs()
+    _ = statvfs(entry.mountpoint, &answer)
+  }
+
   /// The mount while it is there.
   private var entry: MountTableEntry? {
     switch state.withLock({ $0 }) {
@@ -136,4 +151,12 @@ public final class FuseSession: Sendable {
       if error.code != .notMounted { log.error("\(error)") }
     }
   }
+}
+
+/// How busy a session is.
+public struct SessionLoad: Hashable, Sendable {
+  /// Whether every thread is at work on a request, so that further ones wait.
+  public var isSaturated: Bool
+  /// How many requests were ever taken up. Where nobody finishes any, a saturated session takes up no more.
+  public var requests: UInt64
 }

@@ -107,7 +107,9 @@ extension FuseConnection {
   func statistics(_ request: waysfs_request, _ inode: UInt64) {
     let reply = FuseReply(request, self, interruptible: true)
     do throws(Errno) {
-      let result = try operations.statistics(InodeID(inode), reply.context)
+      var context = reply.context
+      context.isOwn = reply.isOwn
+      let result = try operations.statistics(InodeID(inode), context)
       reply.statistics(result)
     } catch { reply.fail(error) }
   }

@@ -20,9 +20,8 @@ struct MountChecks {
   func checkMountPoint() throws(FuseSessionError) -> String {
     let path = options.mountpoint
     let resolved = try resolve(path)
-    if let table = try? MountTable.current(), let mount = table.top(at: resolved),
-      mount.type == "fuse.\(options.subtype)"
-    {
+    let mount = (try? MountTable.current())?.top(at: resolved)
+    if let mount, mount.type == "fuse.\(options.subtype)" {
       throw FuseSessionError(
         .alreadyMounted, "\(resolved): \(mount.source) is already mounted here; unmount it first: umount \(resolved)")
     }
@@ -34,7 +33,8 @@ struct MountChecks {
         .mountPointForbidden, "\(path): a user other than root can only mount on a directory that user may write to",
         cause: Errno(rawValue: errno))
     }
-    if !options.hidesEntries { try checkEmpty(resolved) }
+    // Who looks into an automount point waits for what is to be mounted there, which is this mount.
+    if !options.hidesEntries && mount?.type != "autofs" { try checkEmpty(resolved) }
     return resolved
   }
 

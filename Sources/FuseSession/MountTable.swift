@@ -10,6 +10,8 @@ public struct MountTableEntry: Hashable, Sendable {
   public var root = "/"
   /// Absolute path of the mount point.
   public var mountpoint: String
+  /// The options of this mount, such as `rw`, `nosuid`.
+  public var mountOptions: [String] = []
   /// Type, such as `fuse.waysfs`.
   public var type: String
   /// What is mounted.
@@ -64,7 +66,7 @@ public struct MountTable: Sendable {
     else { return nil }
     return MountTableEntry(
       mountID: mountID, device: String(fields[2]), root: unescaped(fields[3]), mountpoint: unescaped(fields[4]),
-      type: unescaped(fields[separator + 1]),
+      mountOptions: fields[5].split(separator: ",").map(String.init), type: unescaped(fields[separator + 1]),
       source: unescaped(fields[separator + 2]),
       superOptions: fields.count > separator + 3
         ? fields[separator + 3].split(separator: ",").map { unescaped($0) } : [])

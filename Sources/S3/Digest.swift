@@ -55,16 +55,26 @@ struct Digest: ~Copyable, @unchecked Sendable {
       var done: UInt64 = 0
       while done < length {
         let wanted = Int(min(UInt64(pieceSize), length - done))
-        let got = pread(file.descriptor.rawValue, piece.baseAddress, wanted, off_t(clamping: offset &+ done))
-        if got < 0 && errno == EINTR { continue }
-        guard got > 0 else {
-          let reason = got == 0 ? "The file is shorter than announced." : "Reading the file failed: errno \(errno)."
-          throw ObjectStoreError(.localReadFailed, reason)
-        }
+        let got = try file.read(UnsafeMutableRawBufferPointer(rebasing: piece[..<wanted]), at: offset &+ done)
         digest.update(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(piece)[..<got]))
         done += UInt64(got)
       }
       return digest.finish()
+    }
+  }
+}
+
+extension SharedDescriptor {
+  /// Reads some bytes of a body, at least one.
+  func read(_ target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ObjectStoreError) -> Int {
+    while true {
+      let got = pread(descriptor.rawValue, target.baseAddress, target.count, off_t(clamping: offset))
+      if got < 0 && errno == EINTR { continue }
+      guard got > 0 else {
+        let reason = got == 0 ? "The file is shorter than announced." : "Reading the file failed: errno \(errno)."
+        throw ObjectStoreError(.localReadFailed, reason)
+      }
+      return got
     }
   }
 }

@@ -18,6 +18,7 @@ final class ClientCore: Sendable {
   let deadlines: HTTPDeadlines
   let serverWorkStall: Double
   let answerLimit: Int
+  let sums: BodySums
   let budget: Mutex<RetryBudget>
   /// Seconds the server's clock is ahead of ours, once it has complained.
   private let clockOffset = Mutex<Int64>(0)
@@ -38,6 +39,7 @@ final class ClientCore: Sendable {
     deadlines = configuration.deadlines
     serverWorkStall = configuration.serverWorkStall
     answerLimit = configuration.answerLimit
+    sums = BodySums { http.schedule(after: $0, $1) }
     budget = Mutex(RetryBudget(capacity: configuration.retryBudget))
   }
 

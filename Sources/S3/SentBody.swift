@@ -14,21 +14,33 @@ final class SentBody: Sendable {
   private let body: HTTPBody
   private let payloadHash: String
   private let core: ClientCore
+  /// Counted among those whose sums were computed several at a time, until this is gone.
+  private let isCounted: Bool
   private let wrongTag = Mutex<ETag?>(nil)
 
-  /// Hashes the body on the calling thread.
+  /// Hashes the body; blocks the calling thread until that is done, for a large one perhaps together with others.
   convenience init(_ body: ObjectBody, _ core: ClientCore) throws(ObjectStoreError) {
-    let sum = try Digest.of(body, .md5)
-    let hash = sum.isEmpty ? hexadecimal(try Digest.of(body, .sha256)) : S3Request.unsignedPayload
-    self.init(body.httpBody, sum: sum, payloadHash: hash, core)
+    if case .file(let file, let offset, let length) = body, length >= BodySums.smallest, BodySums.isAvailable {
+      let sum = try core.sums.sum(of: file, offset: offset, length: length)
+      self.init(body.httpBody, sum: sum, payloadHash: S3Request.unsignedPayload, core, isCounted: true)
+    } else {
+      let sum = try Digest.of(body, .md5)
+      let hash = sum.isEmpty ? hexadecimal(try Digest.of(body, .sha256)) : S3Request.unsignedPayload
+      self.init(body.httpBody, sum: sum, payloadHash: hash, core)
+    }
   }
 
   /// A body whose sums are known.
-  init(_ body: HTTPBody, sum: [UInt8], payloadHash: String, _ core: ClientCore) {
+  init(_ body: HTTPBody, sum: [UInt8], payloadHash: String, _ core: ClientCore, isCounted: Bool = false) {
     self.body = body
     self.sum = sum
     self.payloadHash = payloadHash
     self.core = core
+    self.isCounted = isCounted
+  }
+
+  deinit {
+    if isCounted { core.sums.bodyEnded() }
   }
 
   /// The tag of an answer that was not of these bytes, when there was one.

@@ -93,6 +93,7 @@ enum Composition {
       throw Failure(error, settings: settings)
     }
   }
+
   /// Who knows the buckets of the account, and which there are: the control plane where there is an API key, else the
   /// server.
   private static func directory(

@@ -12,23 +12,24 @@ struct Main {
 func runProgram() -> Never {
   // Every command may have secrets in its environment and memory.
   _ = clinux_forbid_dumps()
+  if let status = HelperProgram.run(CommandLine.arguments) { leave(status.rawValue) }
   do {
     var command = try Waysfs.parseAsRoot()
     try command.run()
   } catch let end as CommandEnd {
     if let line = end.line { printError(line) }
-    leave(end.status)
+    leave(end.status.rawValue)
   } catch {
     Waysfs.exit(withError: error)
   }
-  leave(.success)
+  leave(ExitStatus.success.rawValue)
 }
 
 /// Ends the process at once: nothing is buffered, and destructors of C libraries must not run under threads that may
 /// still be at work.
-private func leave(_ status: ExitStatus) -> Never {
+private func leave(_ status: Int32) -> Never {
   fflush(nil)
-  _exit(status.rawValue)
+  _exit(status)
 }
 
 /// How a command ends when it does not simply succeed.

@@ -135,6 +135,17 @@ import Testing
     #expect(try bench.tree.statistics(.root, bench.context).freeBlocks == root.freeBlocks)
   }
 
+  @Test func whoLooksWhetherTheMountAnswersAsksNobodyElse() throws {
+    let bench = try Bench(FakeAccount("aaa"), lifetime: 0)
+    var context = bench.context
+    context.isOwn = true
+    let before = bench.account.questions
+    #expect(try bench.tree.statistics(.root, context).files > 0)
+    #expect(bench.account.questions == before)
+    _ = try bench.tree.statistics(.root, bench.context)
+    #expect(bench.account.questions == before + 1)
+  }
+
   @Test func extendedAttributesSayWhatTheListSays() throws {
     let bench = try Bench(FakeAccount("aaa"))
     let inode = try bench.inode("aaa")

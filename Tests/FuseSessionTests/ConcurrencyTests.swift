@@ -34,7 +34,7 @@ import Testing
     hooks.lookup = { (name, _) throws(Errno) in
       guard name.string == "slow" else { return }
       inside.set()
-      if !gate.wait(seconds: 20) { throw .timedOut }
+      if !gate.wait(seconds: 3 * patience) { throw .timedOut }
     }
     let filesystem = FakeFilesystem(hooks)
     filesystem.add("slow")
@@ -43,7 +43,7 @@ import Testing
       let path = mount.path
       let slow = Mutex<Errno?>(nil)
       let client = try startThread { slow.withLock { $0 = errorOf { _ = try status("\(path)/slow") } } }
-      #expect(inside.wait(seconds: 10))
+      #expect(inside.wait())
       #expect(try readText(mount.at("fast")) == "")
       gate.set()
       pthread_join(client, nil)
@@ -86,14 +86,14 @@ import Testing
         return inside
       }
       if count == 2 { twoInside.set() }
-      if !gate.wait(seconds: 20) { throw .timedOut }
+      if !gate.wait(seconds: 3 * patience) { throw .timedOut }
     }
     let filesystem = FakeFilesystem(hooks)
     for index in 0..<8 { filesystem.add("file-\(index)") }
     try withMount(filesystem, adjusting: { $0.workerThreads = 2 }) { (mount) throws in
       let path = mount.path
       let clients = try (0..<8).map { index in try startThread { _ = try? status("\(path)/file-\(index)") } }
-      #expect(twoInside.wait(seconds: 10))
+      #expect(twoInside.wait())
       #expect(inside.withLock { $0 } == 2)
       gate.set()
       for client in clients { pthread_join(client, nil) }
@@ -109,7 +109,7 @@ import Testing
     hooks.unlink = { (_, context) throws(Errno) in
       context.cancellation?.addHandler { cancelled.set() }
       inside.set()
-      if cancelled.wait(seconds: 20) { throw .interrupted }
+      if cancelled.wait(seconds: 3 * patience) { throw .interrupted }
     }
     let filesystem = FakeFilesystem(hooks)
     filesystem.add("file")
@@ -121,7 +121,7 @@ import Testing
         let error = errorOf(unlink(path))
         result.withLock { $0 = error }
       }
-      #expect(inside.wait(seconds: 10))
+      #expect(inside.wait())
       pthread_kill(client, SIGUSR2)
       pthread_join(client, nil)
       #expect(cancelled.isSet)
@@ -155,7 +155,7 @@ import Testing
           try? file.close()
         }
       }
-      #expect(inside.wait(seconds: 10))
+      #expect(inside.wait())
       pthread_kill(client, SIGUSR2)
       pthread_join(client, nil)
       #expect(ended.isSet)
@@ -193,7 +193,7 @@ final class Meeting: Sendable {
       return missing == 0
     }
     if last { complete.set() }
-    return complete.wait(seconds: 20)
+    return complete.wait()
   }
 }
 

@@ -127,19 +127,19 @@ import Testing
     let gate = Signal()
     hooks.lookup = { (_, _) throws(Errno) in
       inside.set()
-      _ = gate.wait(seconds: 20)
+      _ = gate.wait(seconds: 3 * patience)
     }
     let filesystem = FakeFilesystem(hooks)
     let inode = filesystem.add("file")
     try withMount(filesystem) { (mount) throws in
       let path = mount.at("file")
       let client = try startThread { _ = try? status(path) }
-      #expect(inside.wait(seconds: 10))
+      #expect(inside.wait())
       // Breaks the connection: the call fails, and the reply finds nobody.
       umount2(mount.path, Int32(MNT_FORCE | MNT_DETACH))
       pthread_join(client, nil)
       gate.set()
-      #expect(mount.ended.wait(seconds: 10))
+      #expect(mount.ended.wait())
       #expect(filesystem.counts.lookups == 1)
       #expect(filesystem.lookups(inode) == 0)
     }
@@ -149,7 +149,7 @@ import Testing
     let inside = Meeting(of: 3)
     let gate = Signal()
     let wait: @Sendable (CallContext) throws(Errno) -> Void = { (_) throws(Errno) in
-      guard inside.join(), gate.wait(seconds: 20) else { throw .timedOut }
+      guard inside.join(), gate.wait(seconds: 3 * patience) else { throw .timedOut }
     }
     let filesystem = FakeFilesystem(.init(open: wait, create: wait))
     filesystem.add("old")
@@ -165,7 +165,7 @@ import Testing
       umount2(mount.path, Int32(MNT_FORCE | MNT_DETACH))
       for client in clients { pthread_join(client, nil) }
       gate.set()
-      #expect(mount.ended.wait(seconds: 10))
+      #expect(mount.ended.wait())
       #expect(filesystem.counts.openModes.count == 2)
       #expect(filesystem.counts.releases == 2)
       #expect(filesystem.inode("new").flatMap { filesystem.lookups($0) } == 0)
@@ -182,7 +182,7 @@ final class CacheBox: @unchecked Sendable {
 func eventually(_ condition: () -> Bool) -> Bool {
   var deadline = timespec()
   clock_gettime(CLOCK_MONOTONIC, &deadline)
-  let end = deadline.tv_sec + 10
+  let end = deadline.tv_sec + patience
   while !condition() {
     clock_gettime(CLOCK_MONOTONIC, &deadline)
     if deadline.tv_sec > end { return false }

@@ -108,10 +108,10 @@ import Testing
       try onThread {
         if errorOf({ _ = try readBytes(mount.at("file")) }) != nil { failed.set() }
       }
-      #expect(asked.wait(seconds: 10))
+      #expect(asked.wait())
       mount.abort()
-      #expect(mount.ended.wait(seconds: 10))
-      #expect(failed.wait(seconds: 10))
+      #expect(mount.ended.wait())
+      #expect(failed.wait())
     }
     let completion = try #require(late.withLock { $0.take() })
     [UInt8](repeating: 1, count: 100).withUnsafeBytes { completion(.success(ReadBuffers([$0]))) }

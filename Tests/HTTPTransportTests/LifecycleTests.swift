@@ -149,7 +149,7 @@ import Testing
       for _ in 0..<200 { _ = transport.start(HTTPRequest(.get, server.url()), reports: outcomes) }
       #expect(outcomes.next(200).count == 200)
       // A loop that sleeps before it looks at the queue needs a quarter of a second for each.
-      #expect(TimeSource.system.monotonic - start < 20_000_000_000)
+      #expect(TimeSource.system.monotonic - start < 40_000_000_000)
     }
   }
 

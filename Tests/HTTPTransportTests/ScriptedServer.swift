@@ -82,6 +82,12 @@ final class ScriptedServer: Sendable {
 
 /// A bound, listening socket.
 func listenOnLoopback(backlog: Int32 = 512) -> (descriptor: Int32, port: UInt16) {
+  let (descriptor, port) = bindToLoopback()
+  listen(descriptor, backlog)
+  return (descriptor, port)
+}
+
+private func bindToLoopback() -> (descriptor: Int32, port: UInt16) {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
   var address = loopbackAddress(port: 0)
   var length = socklen_t(MemoryLayout<sockaddr_in>.size)
@@ -91,7 +97,6 @@ func listenOnLoopback(backlog: Int32 = 512) -> (descriptor: Int32, port: UInt16)
       _ = getsockname(descriptor, $0, &length)
     }
   }
-  listen(descriptor, backlog)
   return (descriptor, UInt16(bigEndian: address.sin_port))
 }
 
@@ -115,12 +120,8 @@ private func loopbackAddress(port: UInt16) -> sockaddr_in {
   return address
 }
 
-/// A port where nobody listens.
-func unusedPort() -> UInt16 {
-  let (descriptor, port) = listenOnLoopback()
-  close(descriptor)
-  return port
-}
+/// A port where nobody listens: its socket stays open to the end of the process, so that nobody else gets it.
+func unusedPort() -> UInt16 { bindToLoopback().port }
 
 struct ReceivedRequest: Sendable {
   var line: String

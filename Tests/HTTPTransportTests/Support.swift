@@ -20,15 +20,15 @@ final class Reports<Value: Sendable>: Sendable {
 
   var all: [Value] { values.withLock { $0 } }
 
-  /// Waits until one more was reported, and returns the last; nil after half a minute.
+  /// Waits until one more was reported, and returns the last; nil after two minutes.
   func next() -> Value? {
-    guard arrived.wait(timeout: .now() + 30) == .success else { return nil }
+    guard arrived.wait(timeout: .now() + 120) == .success else { return nil }
     return values.withLock { $0.last }
   }
 
   /// Waits for so many more, and returns all.
   func next(_ count: Int) -> [Value] {
-    for _ in 0..<count { guard arrived.wait(timeout: .now() + 30) == .success else { break } }
+    for _ in 0..<count { guard arrived.wait(timeout: .now() + 120) == .success else { break } }
     return all
   }
 }

@@ -4,6 +4,7 @@ import os
 import subprocess
 
 import pytest
+from support.commands import TIME_LIMIT, eventually
 from support.processes import daemons, is_mounted
 from support.servers import required
 
@@ -67,7 +68,7 @@ def test_output_through_a_pipe_ends(bucket, mount, waysfs):
     with subprocess.Popen(
         [waysfs.binary, *made.arguments()], env=waysfs.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=TIME_LIMIT)
     assert output == b"" and process.returncode == 0 and is_mounted(made.path)
 
 
@@ -112,7 +113,7 @@ def test_a_relative_mount_point(bucket, mount, waysfs):
     assert is_mounted(made.path)
     waysfs.run("umount", "./mount/", cwd=made.path.parent)
     assert not is_mounted(made.path)
-    assert daemons(waysfs.binary, made.path) == {}
+    eventually(lambda: daemons(waysfs.binary, made.path) == {}, "its process ends")
 
 
 def test_an_api_key_is_enough(bucket, mount, waysfs):

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from support.commands import TIME_LIMIT
 from support.proxy import unused_endpoint
 from support.sandbox import Sandbox
 
@@ -48,7 +49,7 @@ def on_a_terminal(arguments, environment, typed):
     if pid == 0:
         os.execve(arguments[0], list(map(str, arguments)), environment)
     shown = b""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + TIME_LIMIT
     while time.monotonic() < deadline:
         if not select.select([terminal], [], [], 1)[0]:
             continue

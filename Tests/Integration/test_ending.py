@@ -6,8 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from support.commands import eventually, run
+from support.commands import TIME_LIMIT, eventually, run
 from support.errors import fails
+from support.faults import HELD
 from support.processes import is_alive, is_mounted, wait_until_ended
 
 CONTENT = os.urandom(200_000)
@@ -73,6 +74,49 @@ def test_a_signal_finishes_pending_writes_and_exits_0(number, bucket, mount):
     assert mounted.unsent() == []
 
 
+@pytest.fixture
+def elsewhere():
+    """Starts a process in a mount namespace of its own, which has a copy of all that is mounted then."""
+    if os.getuid() != 0:
+        pytest.skip("only root may make a mount namespace")
+    processes = []
+
+    def start():
+        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo .; exec sleep 3600"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        processes.append(process)
+        assert process.stdout.readline() == b".\n"
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_signal_ends_a_mount_that_another_namespace_still_has(bucket, mount, elsewhere):
+    """Such as that of a container which was started after it."""
+    mounted = mount(bucket, foreground=True)
+    elsewhere()
+    (mounted.path / "file").write_bytes(CONTENT)
+    os.kill(mounted.pid, signal.SIGTERM)
+    assert mounted.wait() == 0
+    assert bucket.get("file") == CONTENT
+
+
+def test_umount_says_that_another_namespace_still_has_the_mount(bucket, mount, waysfs, elsewhere):
+    mounted = mount(bucket)
+    elsewhere()
+    (mounted.path / "file").write_bytes(CONTENT)
+    said = waysfs.run("umount", mounted.path).stderr
+    assert "another mount namespace" in said and str(mounted.pid) in said
+    mounted.may_be_dead = True
+    assert is_alive(mounted.pid)
+    os.kill(mounted.pid, signal.SIGTERM)
+    wait_until_ended(mounted.pid)
+    assert bucket.get("file") == CONTENT
+
+
 def test_sighup_is_ignored(bucket, mount):
     """A terminal that is closed takes nothing away."""
     mounted = mount(bucket)
@@ -126,9 +170,8 @@ def test_after_kill_9(bucket, mount, waysfs):
         mounted.start()
     assert os.listdir(mounted.path) == ["stored"]
     assert (mounted.path / "stored").read_bytes() == b"stored"
-    kept = [path.read_bytes() for path in mounted.cache.rglob("*.data")]
-    assert CONTENT in kept, "the bytes of the file that was open are kept"
-    assert "look at them" in mounted.log_text()
+    eventually(lambda: mounted.keeps(CONTENT), "the bytes of the file that was open are kept")
+    eventually(lambda: "look at them" in mounted.log_text(), "the log says so")
 
 
 def test_what_was_closed_survives_kill_9(bucket, mount, waysfs):
@@ -144,14 +187,14 @@ def test_what_was_closed_survives_kill_9(bucket, mount, waysfs):
 def test_ctrl_c_while_mounting(bucket, mount, proxy):
     """Nothing is left when the user gives up waiting."""
     middle = proxy(bucket.server)
-    middle.script = lambda request, forward: (eventually(lambda: released, "the test goes on", 50), forward())[1]
+    middle.script = lambda request, forward: (eventually(lambda: released, "the test goes on", HELD), forward())[1]
     released = []
     made = mount(bucket, endpoint=middle.endpoint, start=False)
     process = made.waysfs.start(*made.arguments(), stderr=subprocess.PIPE)
     try:
         eventually(lambda: middle.requests, "it asks the server")
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) != 0
+        assert process.wait(TIME_LIMIT) != 0
         eventually(lambda: not os.path.ismount(made.path), "nothing is mounted")
     finally:
         released.append(True)

@@ -11,9 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import MODES
-from support.commands import eventually
 from support.errors import outcome
-from support.faults import KINDS, Faults, wrong_tag
+from support.faults import HELD, KINDS, Faults, wrong_tag
 from support.processes import is_alive
 from support.versions import describe, render, whole
 
@@ -139,13 +138,14 @@ def check_through_faults(mounted, bucket, middle, faults, count, dies):
     assert not found, f"neither in the bucket nor on this machine: {found}"
     if dies:
         mounted.kill()
+        middle.settle()
     middle.script = lambda request, forward: forward()
     if dies:
         mounted.start_after_death()
     else:
         mounted.restart()
     mounted.wait_for_uploads()
-    eventually(lambda: mounted.unsent() == [], "everything is sent")
+    mounted.wait_until_sent()
     found = stored_differently(bucket, writes, final=True) + conflict_copies(bucket, faults)
     assert not found, "\n".join(found[:20])
 
@@ -185,7 +185,7 @@ def test_requests_that_stall(bucket, mount, proxy):
         if request.method != "PUT" or request.key in stalled or "probe" in request.key:
             return forward()
         stalled.add(request.key)
-        released.wait(90)
+        released.wait(HELD)
         return None
 
     middle.script = script

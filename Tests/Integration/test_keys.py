@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from support.commands import eventually
 from support.errors import fails
 from support.processes import is_alive
 
@@ -21,7 +22,7 @@ def test_empty_components(bucket, mount):
     assert os.listdir(mounted.path / "directory") == ["x"]
     assert os.listdir(mounted.path / "a") == []
     assert (mounted.path / "good").read_bytes() == b"good"
-    assert "cannot be a file name" in mounted.log_text()
+    eventually(lambda: "cannot be a file name" in mounted.log_text(), "it is reported")
     reported = mounted.log_text().count("cannot be a file name")
     os.listdir(mounted.path)
     assert mounted.log_text().count("cannot be a file name") == reported
@@ -38,7 +39,7 @@ def test_an_object_beside_a_directory_of_its_name(bucket, mount):
     mounted = mount(bucket)
     assert sorted(os.listdir(mounted.path)) == ["a", "c"]
     assert (mounted.path / "a").is_dir() and (mounted.path / "a" / "b").read_bytes() == b"a/b"
-    assert "hidden by a directory" in mounted.log_text()
+    eventually(lambda: "hidden by a directory" in mounted.log_text(), "it is reported")
     (mounted.path / "a" / "new").write_text("new")
     os.rename(mounted.path / "a" / "b", mounted.path / "moved")
     assert bucket.get("a") == b"a"

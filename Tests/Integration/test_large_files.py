@@ -5,7 +5,7 @@ import os
 import random
 
 import pytest
-from support.commands import run
+from support.commands import eventually, run
 from support.trees import digest
 
 MIB = 1 << 20
@@ -37,7 +37,7 @@ def test_200_mib(bucket, mount):
     assert digest_of_object(bucket, "large") == digest_written.hexdigest()
     # It went in parts.
     assert "-" in bucket.head("large")["ETag"]
-    assert bucket.uploads() == []
+    eventually(lambda: bucket.uploads() == [], "no upload is left")
     mounted.restart()
     assert digest(mounted.path / "large") == digest_written.hexdigest()
 

@@ -36,7 +36,7 @@ def test_close_fails_and_the_next_mount_uploads(bucket, mount, middle):
     mounted.start()
     eventually(lambda: bucket.head("new"), "the file of the mount before is uploaded")
     assert bucket.get("new") == CONTENT
-    eventually(lambda: mounted.unsent() == [], "what is uploaded is not kept any longer")
+    mounted.wait_until_sent()
     assert (mounted.path / "new").read_bytes() == CONTENT
 
 
@@ -52,7 +52,7 @@ def test_fsync_fails_too_and_a_second_try_may_succeed(bucket, mount, middle):
         middle.start()
         os.fsync(file.fileno())
         assert bucket.get("file") == CONTENT
-    assert mounted.unsent() == []
+    mounted.wait_until_sent()
 
 
 def test_a_failed_file_is_uploaded_at_the_unmount(bucket, mount, middle):
@@ -87,7 +87,7 @@ def test_a_file_that_was_not_sent_meets_a_newer_version(bucket, mount, middle):
     mounted.start()
     (conflict,) = eventually(lambda: bucket.keys("file ("), "our version is stored beside the other")
     assert bucket.get("file") == b"theirs" and bucket.get(conflict) == b"ours"
-    eventually(lambda: mounted.unsent() == [], "what is uploaded is not kept any longer")
+    mounted.wait_until_sent()
 
 
 def test_an_edit_that_was_not_sent_and_whose_base_is_gone(bucket, mount, middle):

@@ -9,6 +9,7 @@ import random
 import time
 
 import pytest
+from support.commands import eventually
 from support.errors import outcome
 from support.trees import assert_same_trees
 
@@ -287,4 +288,4 @@ def test_random_operations_agree_with_a_local_disk(server, operations, options, 
     mounted.unmount()
     assert_stored(bucket, local)
     assert mounted.unsent() == []
-    assert bucket.uploads() == []
+    eventually(lambda: bucket.uploads() == [], "no upload is left")

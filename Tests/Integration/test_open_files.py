@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from support.commands import eventually
 from support.processes import is_alive
 
 
@@ -67,7 +68,7 @@ def test_rename_while_a_large_file_is_being_written(bucket, mounted):
             file.write(piece)
     assert bucket.get("second") == piece * 40
     assert bucket.keys() == ["second"]
-    assert bucket.uploads() == []
+    eventually(lambda: bucket.uploads() == [], "no upload is left")
 
 
 def test_rename_over_a_file_that_is_open(bucket, mounted):

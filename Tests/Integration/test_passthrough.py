@@ -29,10 +29,12 @@ def reads_without_the_daemon(mounted, descriptor):
     # Not in a program of its own: that would close what it inherits, of which the daemon is told.
     reader = threading.Thread(target=lambda: found.append(os.pread(descriptor, 2 * len(NEW), 0)))
     os.kill(mounted.pid, signal.SIGSTOP)
-    reader.start()
-    reader.join(3)
-    is_read = bool(found)
-    os.kill(mounted.pid, signal.SIGCONT)
+    try:
+        reader.start()
+        reader.join(5)
+        is_read = bool(found)
+    finally:
+        os.kill(mounted.pid, signal.SIGCONT)
     reader.join()
     return found[0] if is_read else None
 

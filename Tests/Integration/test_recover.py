@@ -140,7 +140,7 @@ def test_upload_sends_what_was_closed(left):
 @pytest.mark.time_limit(120)
 def test_upload_that_fails_keeps_everything(left):
     """The server answers, but takes nothing."""
-    result = left.recover(left.bucket.name, "--upload", check=False, timeout=100)
+    result = left.recover(left.bucket.name, "--upload", check=False)
     assert result.returncode == 1
     assert "2 of 2 files could not be uploaded" in result.stderr
     assert left.keys() == ["docs/a", "docs/b", "docs/open"]

@@ -6,7 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.servers import Bucket, Server
-from test_responder import Responder
+from support.responder import Responder
+
+
+# What was learnt must not be asked for again only because the machine is slow.
+LIFETIME = ("--metadata-ttl", "1h")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,7 @@ def fill(store, keys, body=b"x"):
 
 def test_a_long_listing_costs_its_pages(counting, store, mount):
     fill(store, [f"d/{number:05}" for number in range(3500)])
-    path = mount(store).path
+    path = mount(store, *LIFETIME).path
 
     def work():
         listed = subprocess.run(["ls", "-lU", path / "d"], check=True, capture_output=True, text=True).stdout
@@ -60,7 +64,7 @@ def test_a_long_listing_costs_its_pages(counting, store, mount):
 def test_a_walk_costs_less_than_its_directories(counting, store, mount):
     keys = [f"t/{outer:02}/{inner}/{name}" for outer in range(30) for inner in range(4) for name in range(3)]
     fill(store, keys)
-    path = mount(store).path
+    path = mount(store, *LIFETIME).path
 
     def work():
         found = subprocess.run(["find", path / "t", "-type", "f"], check=True, capture_output=True, text=True).stdout
@@ -74,7 +78,7 @@ def test_a_walk_costs_less_than_its_directories(counting, store, mount):
 
 def test_small_files_cost_one_request_each(counting, store, mount):
     fill(store, [f"d/{number:04}" for number in range(1000)], b"x" * 4096)
-    path = mount(store).path
+    path = mount(store, *LIFETIME).path
 
     def read(number):
         assert (path / "d" / f"{number:04}").read_bytes() == b"x" * 4096
@@ -92,12 +96,12 @@ def test_small_files_cost_one_request_each(counting, store, mount):
 
 
 def test_own_files_are_asked_for_their_attributes_once(counting, store, mount):
-    path = mount(store).path
+    path = mount(store, *LIFETIME).path
     (path / "d").mkdir()
     for number in range(50):
         (path / "d" / str(number)).write_bytes(b"x")
         os.chmod(path / "d" / str(number), 0o640)
-    other = mount(store).path
+    other = mount(store, *LIFETIME).path
 
     def work():
         modes = {entry.stat().st_mode for entry in os.scandir(other / "d")}

@@ -64,7 +64,7 @@ def test_close(mode, bucket, between):
         return
     hold = Hold(middle)
     path.write_bytes(CONTENT)
-    eventually(lambda: hold.held, "the upload begins", 5)
+    eventually(lambda: hold.held, "the upload begins")
     assert bucket.head("file") is None
     assert path.read_bytes() == CONTENT
     die_and_mount(mounted, hold)
@@ -279,7 +279,7 @@ def test_umount_waysfs_umount_sigterm(way, mode, bucket, between):
     mounted.start()
     mounted.wait_for_uploads()
     assert bucket.get("refused") == CONTENT
-    eventually(lambda: mounted.unsent() == [], "what is uploaded is not kept any longer")
+    mounted.wait_until_sent()
 
 
 def test_read(mode, bucket, between):

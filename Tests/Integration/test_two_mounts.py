@@ -53,14 +53,14 @@ def test_each_sees_the_others_work(pair):
     assert os.listdir(first) == os.listdir(second) == []
     (first / "directory").mkdir()
     (first / "directory" / "file").write_text("from the first")
-    eventually(lambda: (second / "directory" / "file").exists(), "the second sees it", 5)
+    eventually(lambda: (second / "directory" / "file").exists(), "the second sees it")
     assert (second / "directory" / "file").read_text() == "from the first"
     (second / "directory" / "file").write_text("changed by the second")
-    eventually(lambda: read(first / "directory" / "file") == b"changed by the second", "and back", 5)
+    eventually(lambda: read(first / "directory" / "file") == b"changed by the second", "and back")
     os.rename(first / "directory", first / "renamed")
-    eventually(lambda: os.listdir(second) == ["renamed"], "the rename is seen", 5)
+    eventually(lambda: os.listdir(second) == ["renamed"], "the rename is seen")
     (second / "renamed" / "file").unlink()
-    eventually(lambda: os.listdir(first / "renamed") == [], "the removal is seen", 5)
+    eventually(lambda: os.listdir(first / "renamed") == [], "the removal is seen")
 
 
 def test_both_edit_one_file(bucket, pair):
@@ -77,9 +77,9 @@ def test_both_edit_one_file(bucket, pair):
     assert conflict.startswith("file (conflict ")
     assert bucket.get(conflict) == b"by the first"
     # Both are files like others.
-    eventually(lambda: sorted(os.listdir(first.path)) == sorted(["file", conflict]), "both are listed", 5)
+    eventually(lambda: sorted(os.listdir(first.path)) == sorted(["file", conflict]), "both are listed")
     assert (first.path / conflict).read_bytes() == b"by the first"
-    eventually(lambda: read(first.path / "file") == b"by the second", "the name has the other's bytes", 5)
+    eventually(lambda: read(first.path / "file") == b"by the second", "the name has the other's bytes")
 
 
 def test_both_patch_one_file(bucket, mount, mode):
@@ -122,7 +122,7 @@ def test_both_create_one_large_file(bucket, pair):
         stored(second)
     assert bucket.get(the_conflict(bucket, first)) == content * 20
     assert bucket.get("new") == b"second"
-    assert bucket.uploads() == []
+    eventually(lambda: bucket.uploads() == [], "no upload is left")
 
 
 def test_one_removes_what_the_other_edits(bucket, pair):
@@ -173,15 +173,15 @@ def test_both_rewrite_one_file_again_and_again(size, bucket, pair):
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(work, range(2)))
-    # The last one of each was overwritten by nobody who knew of it: it has the name, or it is a conflict copy.
+    # The last one of each has the name, or is a conflict copy. Or it was replaced by the other, who had opened the file
+    # after it was stored.
     last = {versions[0][-1], versions[1][-1]}
-    there = eventually(
-        lambda: (found := {bucket.get(key) for key in bucket.keys()}) & last and found, "the last version is there"
-    )
-    for number in range(2):
-        lost = versions[number][-1] not in there
-        # It may have been replaced by the other, who had opened the file after it was stored.
-        assert not lost or versions[1 - number][-1] == bucket.get("file"), f"the last version of mount {number} is lost"
+
+    def is_kept():
+        there = {bucket.get(key) for key in bucket.keys()}
+        return last <= there or bucket.get("file") in last
+
+    eventually(is_kept, "the last version of each is there, or was replaced by the other's")
 
 
 def test_exclusive_creation_is_won_once(pair):

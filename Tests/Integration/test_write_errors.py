@@ -7,9 +7,10 @@ import subprocess
 import threading
 
 import pytest
-from support.commands import eventually
+from support.commands import TIME_LIMIT, eventually
+from support.disk import taken
 from support.errors import fails, outcome
-from support.faults import Hold, heal, is_change, refuse
+from support.faults import HELD, Hold, heal, is_change, refuse
 
 MIB = 1 << 20
 CONTENT = os.urandom(100_000)
@@ -47,7 +48,7 @@ def test_an_upload_in_the_background_fails(bucket, writeback):
         heal(middle)
         eventually(lambda: outcome(os.fsync, file.fileno()) == "done", "a later try succeeds")
         assert bucket.get("file") == CONTENT
-    assert mounted.unsent() == []
+    mounted.wait_until_sent()
 
 
 def test_the_next_close_tells(bucket, writeback):
@@ -56,14 +57,14 @@ def test_the_next_close_tells(bucket, writeback):
     refuse(middle)
     path = mounted.path / "file"
     path.write_bytes(CONTENT)
-    eventually(lambda: "an upload failed" in mounted.log_text(), "it is tried")
-    descriptor = os.open(path, os.O_WRONLY)
-    with fails("EACCES"):
-        os.close(descriptor)
+
+    def open_and_close():
+        os.close(os.open(path, os.O_WRONLY))
+
+    eventually(lambda: outcome(open_and_close) == "EACCES", "it is tried, and the next close tells")
     heal(middle)
     mounted.wait_for_uploads()
-    descriptor = os.open(path, os.O_WRONLY)
-    os.close(descriptor)
+    open_and_close()
     assert bucket.get("file") == CONTENT
 
 
@@ -137,7 +138,8 @@ def test_a_file_is_changed_while_it_is_uploaded(bucket, writeback):
         eventually(lambda: is_new(name), "the newer version arrives")
     assert seen <= {(name, content) for name in first for content in (None, first[name], second[name])}
     mounted.wait_for_uploads()
-    assert mounted.unsent() == [] and bucket.uploads() == []
+    mounted.wait_until_sent()
+    eventually(lambda: bucket.uploads() == [], "no upload is left")
     assert sorted(bucket.keys()) == ["large", "small"]
 
 
@@ -149,7 +151,7 @@ def release_behind(program, hold):
     with contextlib.suppress(subprocess.TimeoutExpired):
         program.wait(1)
     hold.release()
-    assert program.wait(20) == 0
+    assert program.wait(TIME_LIMIT) == 0
 
 
 @pytest.mark.parametrize("size", [100_000, 20 * MIB], ids=["small", "large"])
@@ -269,24 +271,25 @@ def test_a_file_is_listed_while_it_is_uploaded(bucket, mount, proxy):
     middle = proxy(bucket.server)
     mounted = mount(bucket, "--metadata-ttl", "0", mode="writeback", endpoint=middle.endpoint)
     mounted.ask_what_is_asked_once()
-    listed, uploaded = threading.Event(), threading.Event()
+    asks, listed, uploaded = threading.Event(), threading.Event(), threading.Event()
 
     def script(request, forward):
         if request.method == "PUT" and request.key == "file":
-            listed.wait(20)
+            listed.wait(HELD)
             answer = forward()
             uploaded.set()
             return answer
         answer = forward()
-        if request.method == "GET" and "list-type=2" in request.query and b"<Key>file<" not in answer.body:
+        if asks.is_set() and request.method == "GET" and "list-type=2" in request.query and b"<Key>file<" not in answer.body:
             listed.set()
-            uploaded.wait(5)
+            uploaded.wait(HELD)
             # By now the mount knows of the upload, or soon after: both must do.
-            eventually(lambda: mounted.unsent() == [], "the record goes with the upload")
+            mounted.wait_until_sent()
         return answer
 
-    (mounted.path / "file").write_bytes(CONTENT)
     middle.script = script
+    (mounted.path / "file").write_bytes(CONTENT)
+    asks.set()
     assert os.listdir(mounted.path) == ["file"]
     assert uploaded.is_set()
 
@@ -370,7 +373,7 @@ def test_a_header_that_is_patched_at_the_end(bucket, mount, mode):
     assert (mounted.path / "movie").read_bytes() == content
     mounted.wait_for_uploads()
     assert bucket.get("movie") == content
-    assert bucket.uploads() == []
+    eventually(lambda: bucket.uploads() == [], "no upload is left")
 
 
 @pytest.mark.time_limit(120)
@@ -402,7 +405,7 @@ def test_streams_that_turn_random_anywhere(seed, bucket, mount, mode):
             assert os.pread(descriptor, 70_000, offset) == content[offset : offset + 70_000]
     mounted.wait_for_uploads()
     assert bucket.get("file") == content
-    assert bucket.uploads() == []
+    eventually(lambda: bucket.uploads() == [], "no upload is left")
 
 
 # MARK: The journal's limit
@@ -410,13 +413,7 @@ def test_streams_that_turn_random_anywhere(seed, bucket, mount, mode):
 
 def journal_bytes(mounted):
     """What the journal takes on the disk."""
-    total = 0
-    for path in mounted.kept():
-        try:
-            total += path.stat().st_blocks * 512
-        except FileNotFoundError:
-            pass
-    return total
+    return taken(mounted.kept)
 
 
 def test_a_full_journal_is_enospc_when_nothing_frees_it(bucket, mount, mode, proxy):
@@ -433,8 +430,9 @@ def test_a_full_journal_is_enospc_when_nothing_frees_it(bucket, mount, mode, pro
         os.close(descriptor)
     mounted.wait_for_uploads()
     assert bucket.head("file") is None
-    # What is given up gives its room back.
-    (mounted.path / "other").write_bytes(bytes(10 * MIB))
+    # What is given up gives its room back, soon after the close.
+    fits = lambda: outcome((mounted.path / "other").write_bytes, bytes(10 * MIB)) == "done"
+    eventually(fits, "there is room again")
     mounted.restart()
     mounted.wait_for_uploads()
     assert bucket.head("file") is None and bucket.get("other") == bytes(10 * MIB)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from support.commands import run
+from support.commands import TIME_LIMIT, run
 from support.errors import fails, outcome
 from support.trees import assert_same_trees
 
@@ -219,7 +219,7 @@ def test_a_program_that_is_killed_while_writing(mounted, bucket):
     ) as process:
         assert process.stdout.readline() == b".\n"
         process.kill()
-        process.wait(20)
+        process.wait(TIME_LIMIT)
     assert (mounted / "file").read_bytes() == b"so far"
 
 

@@ -7,7 +7,7 @@ import WAYSCloud
 
 /// The client and the control plane of the sandbox are written from the same document: here they talk to each other
 /// over a real connection.
-@Suite(.timeLimit(.minutes(1))) struct ClientAgreementTests {
+@Suite(.timeLimit(.minutes(10))) struct ClientAgreementTests {
   private func withPlane(
     _ contents: [String: BucketUsage] = ["photos": BucketUsage(bytes: 300, objects: 2)], failing: Bool = false,
     key: String = "secret", faults: [Fault] = [], _ body: (ControlPlane) async throws -> Void

@@ -12,15 +12,19 @@ struct DocumentationTests {
     return text
   }
 
-  private func manual() throws -> String { try document("waysfs.1") }
+  private func manual() throws -> String { try document(ManualPage.program.rawValue) }
 
-  @Test func documentsAreThoseOfTheTable() throws {
+  @Test func theConfigurationDocumentIsThatOfTheTable() throws {
     #expect(try document("configuration.md") == OptionDocuments.configuration, "run 'make docs'")
-    let manual = try manual()
+  }
+
+  @Test(arguments: ManualPage.allCases)
+  func listsOfTheManualAreThoseOfTheTable(page: ManualPage) throws {
+    let manual = try document(page.rawValue)
     let begin = try #require(manual.firstRange(of: ".\\\" BEGIN OPTIONS"))
     let start = try #require(manual[begin.upperBound...].firstIndex(of: "\n"))
     let end = try #require(manual.firstRange(of: ".\\\" END OPTIONS"))
-    #expect(manual[manual.index(after: start)..<end.lowerBound] == OptionDocuments.manual, "run 'make docs'")
+    #expect(manual[manual.index(after: start)..<end.lowerBound] == OptionDocuments.list(for: page), "run 'make docs'")
   }
 
   @Test func everyOptionIsInTheHelp() throws {

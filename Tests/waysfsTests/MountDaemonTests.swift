@@ -13,6 +13,8 @@ private final class FakeEngine: MountEngine {
   let mountFailure: Failure?
   let unfinished: UnfinishedUploads?
   let busy: Bool
+  /// Whether another mount namespace has a copy of the mount.
+  let isElsewhere: Bool
   /// Called when the mount is up.
   let whenServing: @Sendable (FakeEngine) -> Void
   /// Called while uploads are finished.
@@ -20,12 +22,14 @@ private final class FakeEngine: MountEngine {
 
   init(
     mountFailure: Failure? = nil, unfinished: UnfinishedUploads? = nil, busy: Bool = false,
+    isElsewhere: Bool = false,
     whenServing: @escaping @Sendable (FakeEngine) -> Void = { $0.ended.open() },
     whenFinishing: @escaping @Sendable () -> Void = {}
   ) {
     self.mountFailure = mountFailure
     self.unfinished = unfinished
     self.busy = busy
+    self.isElsewhere = isElsewhere
     self.whenServing = whenServing
     self.whenFinishing = whenFinishing
   }
@@ -46,12 +50,14 @@ private final class FakeEngine: MountEngine {
     return unfinished
   }
 
+  var load: EngineLoad { EngineLoad() }
+  func answerOnce() {}
   func uploadLeftOver() { note("left over") }
 
   func unmount(lazily: Bool) -> UnmountOutcome {
     note(lazily ? "unmount lazily" : "unmount")
     if busy { return lazily ? .done : .busy }
-    ended.open()
+    if !isElsewhere { ended.open() }
     return .done
   }
 
@@ -83,13 +89,14 @@ struct MountDaemonTests {
       settings: try MountSettingsTests.settings())
   }
 
-  private func run(_ engine: FakeEngine, probeFailure: Failure? = nil, during: (MountDaemon) -> Void = { _ in }) throws
-    -> waysfs.ExitStatus
-  {
+  private func run(
+    _ engine: FakeEngine, probeFailure: Failure? = nil, gracePeriod: Double = 0,
+    during: (MountDaemon) -> Void = { _ in }
+  ) throws -> waysfs.ExitStatus {
     let record = try RuntimeRecord(
       directory: directory.path, contents: RecordContents(pid: getpid(), source: "s", mountPoint: "/mnt"))
     defer { record.finish() }
-    let daemon = MountDaemon(plan: plan, log: log, readiness: .nobody(), gracePeriod: 0)
+    let daemon = MountDaemon(plan: plan, log: log, readiness: .nobody(), gracePeriod: gracePeriod)
     during(daemon)
     return try daemon.run(
       connect: { _, _, _, _ throws(Failure) in engine },
@@ -145,9 +152,16 @@ struct MountDaemonTests {
       current?.perform(.stopRequested)
       current?.perform(.stopRequested)
     }
-    let status = try run(engine) { made in daemon.withLock { $0 = made } }
+    let status = try run(engine, gracePeriod: 600) { made in daemon.withLock { $0 = made } }
     #expect(status == .success)
     #expect(engine.calls.withLock { $0 } == ["mount", "finish", "unmount", "finish", "shut down"])
+  }
+
+  @Test func aStopEndsWhatAnotherNamespaceStillHas() throws {
+    let daemon = Mutex<MountDaemon?>(nil)
+    let engine = FakeEngine(isElsewhere: true) { _ in daemon.withLock { $0 }?.perform(.stopRequested) }
+    #expect(try run(engine) { made in daemon.withLock { $0 = made } } == .success)
+    #expect(engine.calls.withLock { $0 } == ["mount", "finish", "unmount", "end", "finish", "shut down"])
   }
 
   @Test func aBusyMountIsDetachedAndEnded() throws {

@@ -38,7 +38,7 @@ struct ReadinessMessageTests {
 
 /// The background start with a shell in the place of the program.
 struct BackgroundStartTests {
-  private func start(_ script: String, timeout: Double = 20) throws(Failure) {
+  private func start(_ script: String, timeout: Double = 60) throws(Failure) {
     var start = BackgroundStart(mountPoint: "/nonexistent", recordDirectories: [], timeout: timeout)
     start.executable = "/bin/sh"
     try start.run(arguments: ["sh", "-c", script], environment: ["PATH": "/usr/bin:/bin", "X": "1"])
@@ -65,9 +65,10 @@ struct BackgroundStartTests {
   }
 
   @Test func stopsAChildThatIsSilent() throws {
+    // Long enough for the child to say something, on a busy machine, too.
     let directory = try TemporaryDirectory()
     let failure = try #require(throws: Failure.self) {
-      try start("echo $$ > \(directory.path)/pid; echo 'P waiting for godot' >&3; exec sleep 1000", timeout: 0.5)
+      try start("echo $$ > \(directory.path)/pid; echo 'P waiting for godot' >&3; exec sleep 1000", timeout: 3)
     }
     #expect(failure.reason.contains("waiting for godot"))
     guard case .text(let text, _) = readSmallFile("\(directory.path)/pid"), let pid = Int32(text.trimmed) else {

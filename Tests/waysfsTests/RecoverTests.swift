@@ -244,6 +244,8 @@ private func failure(_ work: () throws(Failure) -> Void) -> Failure? {
     func mount() throws(Failure) {}
     var journalDirectory: String? { nil }
     var pending: PendingUploads? { nil }
+    var load: EngineLoad { EngineLoad() }
+    func answerOnce() {}
     func finishUploads() -> UnfinishedUploads? { nil }
     func uploadLeftOver() { upload() }
     func unmount(lazily: Bool) -> UnmountOutcome { .done }

@@ -223,6 +223,13 @@ void waysfs_session_disconnect(struct waysfs_session *session);
 /* How many workers have been started, for tests and metrics. */
 uint32_t waysfs_session_workers(struct waysfs_session *session);
 
+/* How busy the workers are: whether all of them are in callbacks, and how many requests were ever taken. */
+struct waysfs_load {
+  bool saturated;
+  uint64_t taken;
+};
+struct waysfs_load waysfs_session_load(struct waysfs_session *session);
+
 /* --- thread.c -------------------------------------------------------------------------------------------------- */
 
 /*
@@ -256,6 +263,9 @@ int waysfs_session_close_backing(struct waysfs_session *session, int32_t backing
 
 /* User and group of the caller. */
 void waysfs_request_caller(waysfs_request request, uint32_t *uid, uint32_t *gid);
+
+/* Whether the caller is this process. */
+bool waysfs_request_is_own(waysfs_request request);
 
 /*
  * Hands `token` to callbacks.interrupted when the kernel interrupts the request, at once if it already has. The token

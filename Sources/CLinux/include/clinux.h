@@ -38,3 +38,25 @@ int clinux_remove_attribute(int file, const char *name);
 /// Opens a file past the page cache (O_DIRECT, open(2)); -1 with the errno in `error` where that cannot be. Not
 /// inherited across exec.
 int clinux_open_direct(const char *path, int *error);
+
+/// A socket to send datagrams from, not inherited across exec (unix(7)); -1 when there is none. Sending waits a second at
+/// most for a receiver that is behind.
+int clinux_datagram_socket(void);
+
+/// Sends a datagram to the socket at a path, or to an abstract one when the path begins with `@`. EMSGSIZE or ENOBUFS say
+/// that it is too large.
+int clinux_send_datagram(int socket, const char *path, const void *bytes, size_t size);
+
+/// Sends an open file along with a datagram that is empty (SCM_RIGHTS).
+int clinux_send_file(int socket, const char *path, int file);
+
+/// A file in memory with these bytes, which nobody can change any more (memfd_create(2), F_ADD_SEALS); -1 with the errno
+/// in `error` when it cannot be made. Not inherited across exec.
+int clinux_sealed_file(const void *bytes, size_t size, int *error);
+
+/// Brings this process into the mount namespace that a file such as /proc/1/ns/mnt stands for (setns(2)). Before the
+/// first thread starts.
+int clinux_enter_mount_namespace(const char *file);
+
+/// Gives a mount other flags, MS_REMOUNT aside (mount(2)).
+int clinux_remount(const char *path, unsigned long flags);

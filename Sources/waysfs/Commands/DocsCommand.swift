@@ -3,26 +3,29 @@ import Glibc
 
 /// Prints documents that come from the table of options; `make docs` writes them into the repository.
 struct DocsCommand: ParsableCommand {
-  enum Document: String, ExpressibleByArgument, CaseIterable {
-    case configuration, manual
-  }
+  private static let configurationDocument = "configuration.md"
+  private static let documents = [configurationDocument] + ManualPage.allCases.map(\.rawValue)
 
   static let configuration = CommandConfiguration(
     commandName: "docs", abstract: "Print a document that is made from the table of options.",
     discussion: """
       EXAMPLES
-        waysfs docs configuration > docs/configuration.md
+        waysfs docs configuration.md > docs/configuration.md
       """, shouldDisplay: false)
 
-  @Argument(help: "configuration, or manual for the option list of the manual page.")
-  var document: Document
+  @Argument(
+    help: ArgumentHelp("Of a manual page, the list of options is printed.", valueName: "document"),
+    completion: .list(documents))
+  var document: String
+
+  func validate() throws {
+    guard Self.documents.contains(document) else {
+      throw ValidationError("the documents are \(Self.documents.joined(separator: ", "))")
+    }
+  }
 
   func run() {
-    let text =
-      switch document {
-      case .configuration: OptionDocuments.configuration
-      case .manual: OptionDocuments.manual
-      }
+    let text = ManualPage(rawValue: document).map(OptionDocuments.list) ?? OptionDocuments.configuration
     writeAll(STDOUT_FILENO, Array(text.utf8))
   }
 }

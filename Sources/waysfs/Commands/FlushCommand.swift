@@ -17,7 +17,8 @@ struct FlushCommand: ParsableCommand {
         waysfs flush /mnt/photos/2024
       """)
 
-  @Argument(help: ArgumentHelp("A mount point, or a directory or file on a mount.", valueName: "path"))
+  @Argument(
+    help: ArgumentHelp("A mount point, or a directory or file on a mount.", valueName: "path"), completion: .file())
   var path: String
 
   func run() throws {

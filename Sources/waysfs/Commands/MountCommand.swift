@@ -28,7 +28,7 @@ struct MountCommand: ParsableCommand {
   @Argument(help: ArgumentHelp("What to mount; not with --all.", valueName: "bucket[:prefix]"))
   var bucket: String
 
-  @Argument(help: ArgumentHelp("An empty directory.", valueName: "mountpoint"))
+  @Argument(help: ArgumentHelp("An empty directory.", valueName: "mountpoint"), completion: .directory)
   var mountPoint: String?
 
   @OptionGroup var flags: MountFlags
@@ -59,7 +59,9 @@ struct MountCommand: ParsableCommand {
     if readiness != nil || plan.settings.foreground {
       // Only here: the process that waits must die of Ctrl-C, which makes the background process give up.
       Signals.block()
-      return try MountProcess(plan: plan, readiness: readiness ?? .nobody()).run()
+      // In the background it is no service: whoever has called the starter may be one, and is not spoken for.
+      let manager = readiness == nil ? ServiceManager.inherited(environment: context.environment) : nil
+      return try MountProcess(plan: plan, readiness: readiness ?? .nobody(), manager: manager).run()
     }
     let start = BackgroundStart(
       mountPoint: plan.mountPoint, recordDirectories: context.recordDirectories, timeout: plan.settings.mountTimeout)

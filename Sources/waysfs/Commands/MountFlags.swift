@@ -81,7 +81,7 @@ struct MountFlags: ParsableArguments {
 extension Option where Value == String? {
   /// An option of the table.
   init(_ spelling: OptionSpelling) {
-    self.init(name: .customLong(spelling.name), help: spelling.argumentHelp)
+    self.init(name: .customLong(spelling.name), help: spelling.argumentHelp, completion: spelling.completion)
   }
 }
 

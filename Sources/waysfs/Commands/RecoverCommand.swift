@@ -30,7 +30,8 @@ struct RecoverCommand: ParsableCommand {
 
   @Option(
     name: .customLong("export"),
-    help: ArgumentHelp("Write all of it to files below this directory; none is overwritten.", valueName: "directory"))
+    help: ArgumentHelp("Write all of it to files below this directory; none is overwritten.", valueName: "directory"),
+    completion: .directory)
   var export: String?
 
   @Option(

@@ -13,7 +13,8 @@ struct UmountCommand: ParsableCommand {
         waysfs umount --lazy /mnt/photos        while programs still use it
       """)
 
-  @Argument(help: ArgumentHelp("Where the bucket is mounted.", valueName: "mountpoint"))
+  @Argument(
+    help: ArgumentHelp("Where the bucket is mounted.", valueName: "mountpoint"), completion: Completion.mountPoints)
   var mountPoint: String
 
   @Flag(
@@ -32,6 +33,9 @@ struct UmountCommand: ParsableCommand {
 
 /// Unmounts and waits for the daemon.
 struct Umount {
+  /// How long a daemon without anything to upload may take to end, in seconds.
+  private static let patience = 20.0
+
   var lazy: Bool
   var say: (String) -> Void = printError
   var makeWait: (_ purpose: String) -> ProgressWait = { ProgressWait(purpose: $0) }
@@ -63,11 +67,21 @@ struct Umount {
       return
     }
     var wait = makeWait("\(resolved) is unmounted; process \(record.contents.pid) finishes its uploads")
+    var idle = 0.0
     wait.run(
       until: {
-        sleepInterval(seconds: 0.05)
-        return !record.isHeld
+        let moment = 0.05
+        sleepInterval(seconds: moment)
+        idle = record.pending?.files == 0 ? idle + moment : 0
+        return !record.isHeld || idle > Self.patience
       }, pending: { record.pending })
+    if record.isHeld {
+      return say(
+        """
+        waysfs: it is unmounted and everything is uploaded, but process \(record.contents.pid) goes on: most likely it \
+        is mounted in another mount namespace as well, such as a container's; 'kill \(record.contents.pid)' ends it
+        """)
+    }
     if let unfinished = record.lastWord()?.unfinished {
       throw Failure("it is unmounted, but \(unfinished)", exitCode: .unfinishedUploads)
     }

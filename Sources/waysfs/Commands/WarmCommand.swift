@@ -17,7 +17,7 @@ struct WarmCommand: ParsableCommand {
         waysfs warm /mnt/data/index.db /mnt/data/archive
       """)
 
-  @Argument(help: ArgumentHelp("A file or a directory on a mount.", valueName: "path"))
+  @Argument(help: ArgumentHelp("A file or a directory on a mount.", valueName: "path"), completion: .file())
   var paths: [String]
 
   func run() throws {

@@ -8,20 +8,24 @@ final class MountDaemon: Sendable {
   private let plan: MountPlan
   private let log: Logger
   private let readiness: Readiness
+  /// Who has started this process as a service; nil when nobody did.
+  private let manager: ServiceManager?
   /// How long a mount that is detached but still in use is served, in seconds.
   private let gracePeriod: Double
 
   // No lock is held while another is taken.
   private let sequence = Mutex(StopSequence())
   private let engine = Mutex<(any MountEngine)?>(nil)
+  private let service = Mutex<ServiceReporter?>(nil)
   private let cancellation = Cancellation()
 
   init(
-    plan: MountPlan, log: Logger, readiness: Readiness, gracePeriod: Double = 5
+    plan: MountPlan, log: Logger, readiness: Readiness, manager: ServiceManager? = nil, gracePeriod: Double = 5
   ) {
     self.plan = plan
     self.log = log
     self.readiness = readiness
+    self.manager = manager
     self.gracePeriod = gracePeriod
   }
 
@@ -44,6 +48,7 @@ final class MountDaemon: Sendable {
     // Whoever waits is gone, so nobody knows of the mount: it must not stay.
     if !readiness.finish(.ready) { perform(.stopRequested) }
     log.info("mounted", metadata: ["source": "\(plan.target.source)", "on": "\(plan.mountPoint)"])
+    report(to: manager, engine)
     let reporter = ProgressReporter(engine, record)
     if !reporter.start() { log.warning("the system has no thread left; how far uploads are is not shown") }
     engine.waitUntilUnmounted()
@@ -81,21 +86,32 @@ final class MountDaemon: Sendable {
   ) -> ExitStatus {
     // At once: who unmounts waits for it.
     reporter.report()
+    let service = service.withLock { $0 }
+    service?.stopping()
     if let pending = engine.pending, pending.files > 0 {
       log.notice("unmounted; finishing uploads", metadata: ["pending": "\(pending)"])
     }
-    let unfinished = engine.finishUploads()
-    reporter.stop()
-    engine.shutDown()
-    if let unfinished {
+    let left = engine.finishUploads().map { unfinished in
       let text = "\(unfinished.files) \(unfinished.files == 1 ? "file" : "files") could not be uploaded"
       log.error("\(text)", metadata: ["kept_in": "\(unfinished.keptIn)"])
-      record.finish(unfinished: "\(text); kept in \(unfinished.keptIn)")
-      return .unfinishedUploads
+      return "\(text); kept in \(unfinished.keptIn)"
     }
-    record.finish()
+    reporter.stop()
+    service?.ended(left ?? "Everything is in the bucket")
+    engine.shutDown()
+    record.finish(unfinished: left)
+    if left != nil { return .unfinishedUploads }
     log.info("ended", metadata: ["on": "\(plan.mountPoint)"])
     return .success
+  }
+
+  /// Tells the service manager, where there is one, from now on how it goes.
+  private func report(to manager: ServiceManager?, _ engine: any MountEngine) {
+    guard let manager else { return }
+    let service = ServiceReporter(manager, engine, log: log)
+    self.service.withLock { $0 = service }
+    service.ready()
+    if !service.start() { log.warning("the system has no thread left; the service manager hears no more") }
   }
 
   private func handleSignal(_ number: Int32) {
@@ -130,6 +146,7 @@ final class MountDaemon: Sendable {
 
   private func finishUploads() {
     let engine = engine.withLock { $0 }
+    service.withLock { $0 }?.stopping()
     log.notice("stopping; finishing uploads", metadata: engine?.pending.map { ["pending": "\($0)"] })
     // What is left over is reported when the mount has ended: more may come until then.
     _ = engine?.finishUploads()
@@ -138,15 +155,21 @@ final class MountDaemon: Sendable {
 
   private func unmount() {
     guard let engine = engine.withLock({ $0 }) else { return }
-    switch engine.unmount(lazily: false) {
-    case .done: return
-    case .notMounted: return log.notice("the mount was already gone", metadata: ["on": "\(plan.mountPoint)"])
+    let outcome = engine.unmount(lazily: false)
+    switch outcome {
+    case .done: break
+    case .notMounted: log.notice("the mount was already gone", metadata: ["on": "\(plan.mountPoint)"])
     case .busy: log.notice("the mount is in use; detaching it", metadata: ["on": "\(plan.mountPoint)"])
     case .failed(let reason): log.error("cannot unmount", metadata: ["reason": "\(reason)"])
     }
-    _ = engine.unmount(lazily: true)
-    // Programs that have files open keep the detached mount alive. They get a moment; then their calls fail.
+    if ![.done, .notMounted].contains(outcome) { _ = engine.unmount(lazily: true) }
+    // Programs that have files open keep a detached mount alive, and so does a copy of it in another mount namespace.
+    // They get a moment; then their calls fail.
     sleepInterval(seconds: gracePeriod)
+    guard sequence.withLock({ $0.phase }) != .ended else { return }
+    if outcome == .done {
+      log.notice("the mount is used in another mount namespace, too; ending it", metadata: ["on": "\(plan.mountPoint)"])
+    }
     engine.endSession()
   }
 }

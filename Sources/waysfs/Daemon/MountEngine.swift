@@ -70,6 +70,11 @@ protocol MountEngine: Sendable {
   var journalDirectory: String? { get }
   /// What is not in the bucket yet; nil when nobody knows.
   var pending: PendingUploads? { get }
+  /// How busy it is with requests.
+  var load: EngineLoad { get }
+  /// Goes the way of a request once, without asking the server and without leaving anything in a cache; blocks until the
+  /// answer is there, and for ever when nobody answers. For a thread of its own.
+  func answerOnce()
   /// Uploads what is pending, files that are open for writing included, and blocks until all of it has ended. May be
   /// called by several threads, and again when more has come.
   func finishUploads() -> UnfinishedUploads?

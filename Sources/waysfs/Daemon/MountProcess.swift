@@ -6,23 +6,27 @@ import Logging
 struct MountProcess {
   let plan: MountPlan
   let readiness: Readiness
+  /// Who has started this process as a service; nil when nobody did.
+  var manager: ServiceManager?
   var connect: Connect = Composition.connect
 
   /// Checks, mounts, and runs until the mount has ended.
   func run() throws(Failure) -> ExitStatus {
     let log = try openLog().logger(label: "waysfs", level: plan.settings.logLevel)
+    DeadMount.clear(at: plan.mountPoint, recordDirectories: plan.context.recordDirectories, log)
     try check()
     let directory = try RuntimeDirectory.prepare(uid: plan.context.uid, environment: plan.context.environment)
-    let record = try RuntimeRecord(
-      directory: directory,
-      contents: RecordContents(pid: getpid(), source: plan.target.source, mountPoint: plan.mountPoint))
-    let daemon = MountDaemon(plan: plan, log: log, readiness: readiness)
+    var contents = RecordContents(pid: getpid(), source: plan.target.source, mountPoint: plan.mountPoint)
+    contents.options = OptionList.text(plan.layers)
+    let record = try RuntimeRecord(directory: directory, contents: contents)
+    let daemon = MountDaemon(plan: plan, log: log, readiness: readiness, manager: manager)
     do throws(Failure) {
       return try daemon.run(
         connect: connect, probe: Self.probe, record: record,
         detach: { if readiness.isBackground { Detachment.complete() } })
     } catch {
       record.finish()
+      manager?.tell([.status("Cannot mount: \(error.description)")])
       log.error("cannot mount", metadata: ["reason": "\(error.description)"])
       throw error
     }
@@ -36,11 +40,19 @@ struct MountProcess {
       }
       return LogDestination(.descriptor(descriptor))
     }
-    return LogDestination(readiness.isBackground ? .syslog : .descriptor(STDERR_FILENO))
+    let goesToJournal = SystemJournal.takes(STDERR_FILENO, environment: plan.context.environment)
+    guard readiness.isBackground || goesToJournal else { return LogDestination(.descriptor(STDERR_FILENO)) }
+    // Once it is in the background, standard error leads nowhere.
+    let canFallBack = goesToJournal && !readiness.isBackground
+    let fields = [("WAYSFS_BUCKET", plan.target.bucket?.bucket ?? "*"), ("WAYSFS_MOUNTPOINT", plan.mountPoint)]
+    guard let journal = SystemJournal(fields: fields) else {
+      return LogDestination(canFallBack ? .descriptor(STDERR_FILENO) : .syslog)
+    }
+    return LogDestination(.journal(journal, orStandardError: canFallBack))
   }
 
   /// What can be known to be wrong without asking the server.
-  private func check() throws(Failure) {
+  func check() throws(Failure) {
     let settings = plan.settings
     do throws(FuseSessionError) {
       _ = try settings.fuseOptions.check()

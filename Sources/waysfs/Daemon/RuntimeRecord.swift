@@ -9,6 +9,7 @@ import Synchronization
 ///     source=waysfs:photos/2024
 ///     mountpoint=/mnt/photos
 ///     journal=/var/cache/waysfs/photos-1f3a-0               (what the mount keeps; not when it is read-only)
+///     options=allowOther=yes,uid=1000                       (what was said on the command line)
 ///     pending-files=3                                       (what is not in the bucket yet, where it is known)
 ///     pending-bytes=12582912
 ///     failed-files=1
@@ -24,6 +25,8 @@ struct RecordContents: Hashable, Sendable {
   var mountPoint: String
   /// The directory in which files being written are kept, where there is one.
   var journal: String?
+  /// What was said on the command line when it was mounted, `OptionList.text`; nil when nobody knows.
+  var options: String?
   /// What is not in the bucket yet, without examples; nil when nobody knows.
   var pending: PendingUploads?
   /// What could not be uploaded and where it is kept; nil as long as nothing is wrong.
@@ -43,6 +46,7 @@ struct RecordContents: Hashable, Sendable {
     else { return nil }
     self.init(pid: pid, source: source, mountPoint: mountPoint, unfinished: values["unfinished"])
     journal = values["journal"]
+    options = values["options"]
     if let files = values["pending-files"].flatMap({ Int($0) }),
       let bytes = values["pending-bytes"].flatMap({ UInt64($0) })
     {
@@ -75,6 +79,7 @@ struct RecordContents: Hashable, Sendable {
       "waysfs-record=1", "pid=\(pid)", "source=\(Self.escaped(source))", "mountpoint=\(Self.escaped(mountPoint))",
     ]
     if let journal { lines.append("journal=\(Self.escaped(journal))") }
+    if let options { lines.append("options=\(Self.escaped(options))") }
     if let pending {
       lines += [
         "pending-files=\(pending.files)", "pending-bytes=\(pending.bytes)", "failed-files=\(pending.failed)",

@@ -1,3 +1,31 @@
+/// A manual page with a list of options: a file in docs, with marks around the list.
+enum ManualPage: String, CaseIterable, Sendable {
+  case program = "waysfs.1"
+  case mountHelper = "mount.waysfs.8"
+  case configurationFile = "waysfs.conf.5"
+
+  /// Whether the page is about options of that kind.
+  func takes(_ spelling: OptionSpelling) -> Bool {
+    switch self {
+    case .program: true
+    case .mountHelper: spelling.inOptionList
+    case .configurationFile: spelling.inFile
+    }
+  }
+
+  /// How the option is written there, in mdoc(7).
+  func head(_ spelling: OptionSpelling) -> String {
+    switch (self, spelling.argument) {
+    case (.program, .none): "Fl Fl \(spelling.name)"
+    case (.program, .value(let form)): "Fl Fl \(spelling.name) Ar \(form)"
+    case (.mountHelper, .none): "Cm \(spelling.name)"
+    case (.mountHelper, .value(let form)): "Cm \(spelling.name) Ns = Ns Ar \(form)"
+    case (.configurationFile, .none): "Cm \(spelling.name) No = Cm yes"
+    case (.configurationFile, .value(let form)): "Cm \(spelling.name) No = Ar \(form)"
+    }
+  }
+}
+
 /// The documents that come from the table of options.
 enum OptionDocuments {
   /// docs/configuration.md
@@ -90,22 +118,45 @@ enum OptionDocuments {
     return "| \(cells.map { $0.replacing("|", with: "\\|") }.joined(separator: " | ")) |"
   }
 
-  /// The option list of the manual page, in mdoc(7).
-  static var manual: String {
-    OptionSpelling.all.map(item).joined()
+  /// The option list of a manual page, in mdoc(7).
+  static func list(for page: ManualPage) -> String {
+    let items = OptionSpelling.all.filter(page.takes).map { item($0, page) }.joined()
+    return page == .mountHelper ? items + genericOptions : items
   }
 
-  private static func item(_ spelling: OptionSpelling) -> String {
-    var lines = [".It Fl Fl \(spelling.name)"]
-    if case .value(let form) = spelling.argument { lines[0] += " Ar \(form)" }
+  private static func item(_ spelling: OptionSpelling, _ page: ManualPage) -> String {
+    var lines = [".It \(page.head(spelling))"]
     var sentences = [spelling.help, spelling.details].filter { !$0.isEmpty }
     if let text = spelling.defaultText { sentences.append("Default: \(text).") }
     lines += sentences.flatMap(mdoc)
     if !spelling.environment.isEmpty {
       lines += ["Also from", ".Ev \(spelling.environment.joined(separator: " , ")) ."]
     }
-    if !spelling.inFile { lines.append("Not in a configuration file.") }
+    if page == .program, !spelling.inFile { lines.append("Not in a configuration file.") }
     return lines.map { "\($0)\n" }.joined()
+  }
+
+  /// What mount(8) and fstab have besides.
+  private static var genericOptions: String {
+    let (ignored, heeded) = (
+      GenericOption.all.filter { $0.meaning == .ignored }, GenericOption.all.filter { $0.meaning != .ignored }
+    )
+    // "_netdev" and its like are the well-known names that begin with an underscore.
+    let names = { (options: [GenericOption]) in
+      options.map { $0.name.hasPrefix("-") ? "_\($0.name.dropFirst())" : $0.name }.joined(separator: " , ")
+    }
+    return """
+      .It Cm \(names(heeded))
+      As in
+      .Xr mount 8 .
+      .It Cm \(names(ignored)) , x-*
+      For
+      .Xr mount 8
+      and
+      .Xr systemd.mount 5 ;
+      ignored here.
+
+      """
   }
 
   /// One sentence a line, as manual pages have it, with what troff would take for its own hidden.

@@ -8,8 +8,11 @@ final class LogDestination: Sendable {
   enum Sink: Sendable {
     /// A descriptor that takes whole lines (standard error, a file opened with O_APPEND).
     case descriptor(Int32)
-    /// syslog(3), facility daemon.
+    /// syslog(3), facility daemon. Where nobody listens, lines get lost.
     case syslog
+    /// The journal of systemd; what it does not take goes to syslog or, where standard error leads to the journal too,
+    /// there, with the level in front (sd-daemon(3)).
+    case journal(SystemJournal, orStandardError: Bool)
   }
 
   private let sink: Mutex<Sink>
@@ -30,17 +33,31 @@ final class LogDestination: Sendable {
     Logger(label: label) { _ in LineLogHandler(destination: self, logLevel: level) }
   }
 
-  fileprivate func write(_ level: Logger.Level, _ body: String) {
+  fileprivate func write(_ event: LogEvent, _ metadata: Logger.Metadata) {
     switch sink.withLock({ $0 }) {
     case .descriptor(let descriptor):
-      var line = "\(LineFormat.time(time.wall)) \(level.rawValue) \(body)\n"
-      // One write for a line, so that lines of several threads do not mix. A log that cannot be written is no reason
-      // to stop working, so the result does not matter.
-      line.withUTF8 { bytes in
-        while Glibc.write(descriptor, bytes.baseAddress, bytes.count) < 0 && errno == EINTR {}
-      }
-    case .syslog:
-      body.withCString { text in withVaList([text]) { vsyslog(LOG_DAEMON | level.syslogPriority, "%s", $0) } }
+      let time = LineFormat.time(time.wall)
+      write("\(time) \(event.level.rawValue) \(LineFormat.body(event, metadata: metadata))\n", to: descriptor)
+    case .syslog: writeToSyslog(event, metadata)
+    case .journal(let journal, let orStandardError):
+      if journal.write(event, metadata: metadata) { return }
+      guard orStandardError else { return writeToSyslog(event, metadata) }
+      write("<\(event.level.syslogPriority)>\(LineFormat.body(event, metadata: metadata))\n", to: STDERR_FILENO)
+    }
+  }
+
+  private func write(_ line: String, to descriptor: Int32) {
+    var line = line
+    // One write for a line, so that lines of several threads do not mix. A log that cannot be written is no reason to
+    // stop working, so the result does not matter.
+    line.withUTF8 { bytes in
+      while Glibc.write(descriptor, bytes.baseAddress, bytes.count) < 0 && errno == EINTR {}
+    }
+  }
+
+  private func writeToSyslog(_ event: LogEvent, _ metadata: Logger.Metadata) {
+    LineFormat.body(event, metadata: metadata).withCString { text in
+      withVaList([text]) { vsyslog(LOG_DAEMON | event.level.syslogPriority, "%s", $0) }
     }
   }
 }
@@ -66,7 +83,7 @@ struct LineLogHandler: LogHandler {
     var all = metadata
     if let provided = metadataProvider?.get() { all.merge(provided) { $1 } }
     if let own = event.metadata { all.merge(own) { $1 } }
-    destination.write(event.level, LineFormat.body(event, metadata: all))
+    destination.write(event, all)
   }
 }
 

@@ -131,6 +131,19 @@ final class Mount: MountEngine {
 
   var pending: PendingUploads? { buckets.pending }
 
+  var load: EngineLoad {
+    let load = session.load
+    return EngineLoad(isSaturated: load.isSaturated, requests: load.requests)
+  }
+
+  func answerOnce() {
+    // Reads wait for the thread of the transport, and it for nobody.
+    let turned = OneShot<Void>()
+    shared.transport.schedule(after: 0) { turned.fulfil(()) }
+    turned.wait()
+    session.ask()
+  }
+
   func uploadLeftOver() { buckets.uploadLeftOver() }
 
   func finishUploads() -> UnfinishedUploads? { buckets.finishUploads() }

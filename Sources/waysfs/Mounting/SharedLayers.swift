@@ -20,7 +20,7 @@ final class SharedLayers: Sendable {
   let transport: HTTPTransport
   let log: Logger
   /// Run part uploads.
-  let workers = WorkerPool(name: "waysfs-work", limit: 8)
+  let workers = WorkerPool(name: "waysfs-work", limit: 16)
   let cache: DiskCache?
   let reading: ReadShare
   let readConfiguration: ReadPathConfiguration

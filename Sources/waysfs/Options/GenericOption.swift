@@ -31,6 +31,7 @@ struct GenericOption: Sendable {
     "defaults", "default-permissions", "-netdev", "-rnetdev", "nofail", "auto", "noauto", "user", "nouser", "users",
     "owner", "group", "async", "sync", "dirsync", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime",
     "nolazytime", "diratime", "nodiratime", "mand", "nomand", "silent", "loud", "comment",
+    "symfollow", "iversion", "noiversion", "helper", "uhelper",
   ]
 
   /// Whether the name belongs to userspace tools: `x-systemd.automount`, `X-mount.mkdir`.

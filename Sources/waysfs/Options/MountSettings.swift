@@ -11,7 +11,7 @@ enum Addressing: String, Hashable, Sendable {
 }
 
 /// Whether the kernel may read files by itself.
-enum PassthroughMode: String, Hashable, Sendable {
+enum PassthroughMode: String, Hashable, Sendable, CaseIterable {
   /// Where nothing can change under who reads.
   case auto
   case always

@@ -82,6 +82,17 @@ struct OptionLayer: Sendable {
     }
   }
 
+  /// Whether `-o` takes an option of that name, in the table's form.
+  static func knows(_ name: String) -> Bool {
+    OptionSpelling.all.contains { $0.name == name && $0.inOptionList } || GenericOption.isForUserspace(name)
+      || GenericOption.all.contains { $0.name == name }
+  }
+
+  /// Whether it means nothing to a mount that `-o` has an option of that name.
+  static func ignores(_ name: String) -> Bool {
+    GenericOption.isForUserspace(name) || GenericOption.all.contains { $0.name == name && $0.meaning == .ignored }
+  }
+
   private static func unknown(_ name: String) -> String {
     if OptionSpelling.all.contains(where: { $0.name == name }) {
       return "--\(name) cannot be given with -o"

@@ -30,6 +30,20 @@ struct OptionList: Hashable, Sendable {
     self.items = items
   }
 
+  /// A list that is read as these items.
+  static func text(_ items: some Sequence<Item>) -> String {
+    items.map { item in item.value.map { "\(item.name)=\(escaped($0))" } ?? item.name }.joined(separator: ",")
+  }
+
+  private static func escaped(_ value: String) -> String {
+    var escaped = ""
+    for scalar in value.unicodeScalars {
+      if scalar == "\\" || scalar == "\"" || scalar == "," { escaped.unicodeScalars.append("\\") }
+      escaped.unicodeScalars.append(scalar)
+    }
+    return escaped
+  }
+
   /// The table's form of a name.
   static func normalised(_ name: some StringProtocol) -> String {
     String(name.map { $0 == "_" ? "-" : $0 })

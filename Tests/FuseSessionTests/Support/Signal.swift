@@ -1,6 +1,9 @@
 import Glibc
 import Synchronization
 
+/// Seconds after which what should happen counts as never happening: a machine that has others to serve is slow.
+let patience = 60
+
 /// Something that happens once, and that any number of threads wait for with a deadline.
 final class Signal: @unchecked Sendable {
   // The allocation is owned by this object, and sem_t is made for use from many threads.
@@ -25,7 +28,7 @@ final class Signal: @unchecked Sendable {
   }
 
   /// Whether it happened before the deadline.
-  func wait(seconds: Int) -> Bool {
+  func wait(seconds: Int = patience) -> Bool {
     var deadline = timespec()
     clock_gettime(CLOCK_REALTIME, &deadline)
     deadline.tv_sec += seconds

@@ -29,7 +29,7 @@ final class TestMount: Sendable {
       ready.set()
       ended.set()
     }
-    guard ready.wait(seconds: 10) else { throw TestFailure("the mount did not become ready") }
+    guard ready.wait() else { throw TestFailure("the mount did not become ready") }
   }
 
   /// The path of something in the mount.
@@ -40,7 +40,7 @@ final class TestMount: Sendable {
     do throws(FuseSessionError) { try session.unmount(lazy: true) } catch {
       if error.code != .notMounted { Issue.record("unmount: \(error)") }
     }
-    if !ended.wait(seconds: 10) {
+    if !ended.wait() {
       Issue.record("the session did not end after the unmount")
       abort()
     }
@@ -61,7 +61,7 @@ func withMount(_ filesystem: FakeFilesystem, _ body: (TestMount) throws -> Void)
 
 /// With other options than the defaults.
 func withMount(
-  _ filesystem: FakeFilesystem, seconds: Int = 30, adjusting adjust: (inout MountOptions) -> Void,
+  _ filesystem: FakeFilesystem, seconds: Int = 2 * patience, adjusting adjust: (inout MountOptions) -> Void,
   _ body: (TestMount) throws -> Void
 ) throws {
   let mount = try TestMount(filesystem, adjust)
@@ -77,7 +77,7 @@ func withMount(
   let finished = Result { try body(mount) }
   filesystem.openAllGates()
   done.set()
-  #expect(watched.wait(seconds: 10))
+  #expect(watched.wait())
   mount.finish()
   try finished.get()
 }

@@ -1,8 +1,11 @@
 """Memory control groups, where this machine lets a test make one."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
+
+from support.commands import eventually
 
 
 def _parents():
@@ -17,6 +20,16 @@ def _parents():
             places += [((Path("/sys/fs/cgroup") / group.lstrip("/")).parent, "memory.max")]
             places += [(Path("/sys/fs/cgroup"), "memory.max")]
     return places
+
+
+def _is_removed(group):
+    """What was read in it may be charged to it for a moment after its last process has ended."""
+    try:
+        os.rmdir(group)
+    except OSError as error:
+        assert error.errno == errno.EBUSY, error
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -36,7 +49,6 @@ def memory_group(name, limit):
         try:
             yield ["sh", "-c", f'echo $$ >{group}/cgroup.procs && exec "$@"', "sh"]
         finally:
-            # What was read in it may be charged to it for a moment after its last process has ended.
-            os.rmdir(group)
+            eventually(lambda: _is_removed(group), "the group is empty")
         return
     yield "; ".join(refusals) or "no memory controller"

@@ -7,6 +7,9 @@ import time
 
 from support.proxy import RESET, Answer
 
+# Seconds for which a script holds a request at most: longer than any test lets it.
+HELD = 600
+
 
 def _refusal(status, code):
     body = f"<Error><Code>{code}</Code><Message>made up by a test</Message></Error>".encode()
@@ -139,7 +142,10 @@ def heal(middle):
 
 
 class Hold:
-    """From now on requests of a kind wait until they are let through by `release`, or dropped by `drop`."""
+    """From now on requests of a kind wait until they are let through by `release`, or dropped by `drop`.
+
+    A mount gives up waiting after 20 seconds, and asks again.
+    """
 
     def __init__(self, middle, matches=is_change):
         self.middle, self.matches = middle, matches
@@ -149,9 +155,10 @@ class Hold:
         middle.script = self
 
     def __call__(self, request, forward):
-        if self.matches(request) and not self.over.is_set():
-            self.held.append(request)
-            self.over.wait(50)
+        if self.matches(request):
+            if not self.over.is_set():
+                self.held.append(request)
+                self.over.wait(HELD)
             if not self.forwards:
                 return None
         return forward()
@@ -161,6 +168,8 @@ class Hold:
         self.over.set()
 
     def drop(self):
-        """What was held never reaches the server."""
+        """What was held never reaches the server, nor what the mount, which was killed, has sent besides."""
         self.forwards = False
-        self.release()
+        self.over.set()
+        self.middle.settle()
+        heal(self.middle)

@@ -41,7 +41,7 @@ class CrashWriter:
     def stop(self):
         """Lets it end the operation under way; fails when a call has failed."""
         self.manifest.with_name(f"{self.manifest.name}.stop").touch()
-        eventually(lambda: self.process.poll() is not None, "the writer ends", 30)
+        eventually(lambda: self.process.poll() is not None, "the writer ends")
         assert self.error() is None, self.error()
 
     def take_away(self):

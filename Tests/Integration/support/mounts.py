@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 
-from support.commands import eventually, run
+from support.commands import TIME_LIMIT, eventually, run
 from support.processes import daemons, is_alive, is_mounted, wait_until_ended
 from support.servers import REGION, required
 
@@ -89,7 +89,9 @@ class Mount:
 
     def kill(self, number=signal.SIGKILL):
         self.may_be_dead = True
-        os.kill(self.pid, number)
+        # A test may have killed it from elsewhere.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
         wait_until_ended(self.pid)
 
     def wait_for_uploads(self, below=""):
@@ -121,6 +123,10 @@ class Mount:
         """Names of what the journal has yet to send or to end: records of files, and intents of renames."""
         return sorted(path.name for path in self.cache.glob("*/files/*") if path.suffix in (".record", ".rename"))
 
+    def wait_until_sent(self):
+        """Returns when the journal has nothing left to send, and lets go of what was sent."""
+        eventually(lambda: self.unsent() == [], "what is uploaded is not kept any longer")
+
     def kept(self):
         """Files with bytes that the journal keeps of what is being written, was closed, or never will be."""
         return [path for path in self.cache.glob("*/*/*") if path.name.endswith((".data", ".copy"))]
@@ -146,14 +152,17 @@ class Mount:
         if dead and not self.may_be_dead:
             problems.append(f"the process of {self.path} died during the test")
         if is_mounted(self.path):
-            result = self.waysfs.run("umount", self.path, check=False, timeout=30)
-            if result.returncode != 0 and not self.may_be_dead:
-                problems.append(f"unmounting {self.path}: {result.stderr}")
+            try:
+                result = self.waysfs.run("umount", self.path, check=False)
+                if result.returncode != 0 and not self.may_be_dead:
+                    problems.append(f"unmounting {self.path}: {result.stderr}")
+            except subprocess.TimeoutExpired as error:
+                problems.append(f"unmounting {self.path}: {error}")
         while is_mounted(self.path):
             run("umount", "-l", self.path, check=False)
         if self.pid is not None and is_alive(self.pid):
             try:
-                wait_until_ended(self.pid, timeout=10)
+                wait_until_ended(self.pid)
             except AssertionError:
                 problems.append(f"process {self.pid} did not end with its mount")
                 os.kill(self.pid, signal.SIGKILL)
@@ -179,14 +188,14 @@ class ForegroundMount(Mount):
         assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.log_text()}"
         return self
 
-    def wait(self, timeout=60):
+    def wait(self):
         """The exit status, once the process has ended."""
         self.may_be_dead = True
-        return self.process.wait(timeout)
+        return self.process.wait(TIME_LIMIT)
 
     def take_away(self):
         problems = super().take_away()
         if self.pid is not None:
-            self.process.wait(10)
+            self.process.wait(TIME_LIMIT)
             self.output.close()
         return problems

@@ -55,8 +55,8 @@ def is_alive(pid):
     return state not in "ZX"
 
 
-def wait_until_ended(pid, timeout=30):
-    eventually(lambda: not is_alive(pid), f"process {pid} ends", timeout)
+def wait_until_ended(pid):
+    eventually(lambda: not is_alive(pid), f"process {pid} ends")
 
 
 def kill_all(binary, below):

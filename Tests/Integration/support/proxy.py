@@ -10,6 +10,8 @@ import urllib.parse
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from support.commands import eventually
+
 
 @dataclass
 class Request:
@@ -60,7 +62,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self):
         length = int(self.headers.get("Content-Length") or 0)
-        request = Request(self.command, self.path, self.headers.items(), self.rfile.read(length))
+        body = self.rfile.read(length)
+        if len(body) < length:
+            # The client has died in the middle of it.
+            self.close_connection = True
+            return
+        request = Request(self.command, self.path, self.headers.items(), body)
         proxy = self.server.proxy
         proxy.requests.append(request)
         try:
@@ -85,6 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         if request.method != "HEAD":
             for piece in answer.pieces or [answer.body if answer.cut is None else answer.body[: answer.cut]]:
                 self.wfile.write(piece)
+                self.wfile.flush()
         self.wfile.flush()
         if answer.cut is not None:
             self.close_connection = True
@@ -110,7 +118,12 @@ class _Server(ThreadingHTTPServer):
     def get_request(self):
         connection, address = super().get_request()
         self.proxy.connections.append(connection)
+        self.proxy.count(1)
         return connection, address
+
+    def shutdown_request(self, request):
+        super().shutdown_request(request)
+        self.proxy.count(-1)
 
     def handle_error(self, request, address):
         pass
@@ -130,7 +143,11 @@ class Proxy:
         self.requests = []
         self.errors = []
         self.connections = []
-        self.port = 0
+        # Connections that were taken and have not ended.
+        self.served = 0
+        self.lock = threading.Lock()
+        # Nobody else may get the port while the server is stopped.
+        self.reserved, self.port = _reserved_port()
         self.server = None
         self.start()
 
@@ -141,7 +158,6 @@ class Proxy:
     def start(self):
         self.server = _Server(("127.0.0.1", self.port), _Handler)
         self.server.proxy = self
-        self.port = self.server.server_address[1]
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self.thread.start()
 
@@ -158,6 +174,22 @@ class Proxy:
                 pass
         self.connections = []
         self.thread.join()
+
+    def count(self, change):
+        with self.lock:
+            self.served += change
+
+    def settle(self):
+        """Waits until everything is worked off that clients sent who are dead by now.
+
+        A client that is killed leaves requests behind that nobody has read yet, and what is read later follows the
+        script of then.
+        """
+        # Connections are taken in order: behind this one there is none of theirs.
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as last:
+            last.shutdown(socket.SHUT_WR)
+            last.recv(1)
+        eventually(lambda: self.served == 0, "all connections have ended")
 
     def forward(self, request):
         connection = http.client.HTTPConnection(self.target.hostname, self.target.port, timeout=60)
@@ -204,8 +236,19 @@ class RawServer:
         self.server.server_close()
 
 
+def _reserved_port():
+    """A socket that keeps a port for its owner, and the port: only a server that allows it can listen there."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved, reserved.getsockname()[1]
+
+
+_unused = []
+
+
 def unused_endpoint():
-    """An address where nobody listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+    """An address where nobody listens, to the end of the run."""
+    reserved, port = _reserved_port()
+    _unused.append(reserved)
+    return f"http://127.0.0.1:{port}"

@@ -12,6 +12,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+from support.commands import TIME_LIMIT
+
 PIECE = 64 << 10
 THREADS = 16
 
@@ -71,7 +73,7 @@ def mapped(path, length, seed):
     """Through a memory map, in a process of its own: what cannot be read ends it with SIGBUS."""
     offsets = places(length, seed)
     arguments = [sys.executable, "-c", _MAPPED, path, str(PIECE), *map(str, offsets)]
-    result = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=100)
+    result = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=TIME_LIMIT)
     pieces, rest = [], result.stdout
     while len(rest) >= 16:
         offset, count = struct.unpack_from("=QQ", rest)

@@ -2,12 +2,12 @@
 
 import re
 import subprocess
-import time
 import urllib.request
 
 import boto3
 from botocore.config import Config
 
+from support.commands import TIME_LIMIT, eventually
 from support.servers import REGION, required
 
 BUCKET = "bench"
@@ -20,10 +20,8 @@ class Responder:
         self.variables = directory / "environment"
         arguments = [required("WAYSFS_RESPONDER"), "--bucket", BUCKET, "--env-file", self.variables, *options]
         self.process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
-        while not self.variables.exists():
-            assert self.process.poll() is None and time.monotonic() < deadline, "the responder did not start"
-            time.sleep(0.01)
+        eventually(lambda: self.variables.exists() or self.process.poll() is not None, "the responder is ready")
+        assert self.process.poll() is None, "the responder did not start"
         self.environment = dict(re.findall(r"export (\w+)=(.*)", self.variables.read_text()))
 
     def client(self, **options):
@@ -45,5 +43,5 @@ class Responder:
 
     def stop(self):
         self.process.terminate()
-        assert self.process.wait(10) == 0
+        assert self.process.wait(TIME_LIMIT) == 0
         assert not self.variables.exists()

@@ -9,7 +9,7 @@ import uuid
 import boto3
 from botocore.config import Config
 
-from support.commands import eventually
+from support.commands import TIME_LIMIT, eventually
 from support.servers import REGION, required
 
 
@@ -30,7 +30,7 @@ class Sandbox:
             stdout=self.log,
             stderr=subprocess.STDOUT,
         )
-        eventually(lambda: variables.exists() or self.process.poll() is not None, "the sandbox is ready", timeout=60)
+        eventually(lambda: variables.exists() or self.process.poll() is not None, "the sandbox is ready")
         assert self.process.poll() is None, (directory / "sandbox.log").read_text()
         lines = [line.removeprefix("export ").partition("=") for line in variables.read_text().splitlines()]
         values = {name: value for name, _, value in lines}
@@ -57,7 +57,7 @@ class Sandbox:
             data=None if body is None else json.dumps(body).encode(),
             headers={"X-API-Key": self.api_key},
         )
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=TIME_LIMIT) as answer:
             return json.load(answer)
 
     def make_buckets(self):
@@ -103,5 +103,5 @@ class Sandbox:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(30)
+        self.process.wait(TIME_LIMIT)
         self.log.close()

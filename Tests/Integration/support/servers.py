@@ -8,6 +8,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from support.commands import eventually
+
 REGION = "us-east-1"
 
 
@@ -95,6 +97,9 @@ class Bucket:
 
     def remove(self):
         """Takes the bucket away with all that is in it."""
+        eventually(self._is_removed, f"{self.name} is empty and gone")
+
+    def _is_removed(self):
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
         # XML cannot carry these.
@@ -104,4 +109,11 @@ class Bucket:
         for start in range(0, len(keys), 1000):
             objects = [{"Key": key} for key in keys[start : start + 1000]]
             self.client.delete_objects(Bucket=self.name, Delete={"Objects": objects, "Quiet": True})
-        self.client.delete_bucket(Bucket=self.name)
+        try:
+            self.client.delete_bucket(Bucket=self.name)
+        except ClientError as error:
+            # What a mount that was killed had sent may arrive only now.
+            if error.response["Error"]["Code"] != "BucketNotEmpty":
+                raise
+            return False
+        return True

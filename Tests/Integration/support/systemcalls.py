@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.commands import eventually
+from support.commands import TIME_LIMIT, eventually
 
 # Everything that changes files or waits for the disk.
 CALLS = (
@@ -74,7 +74,7 @@ def traced(pid):
         finally:
             tracer.send_signal(signal.SIGINT)
             try:
-                tracer.communicate(timeout=20)
+                tracer.communicate(timeout=TIME_LIMIT)
             finally:
                 tracer.kill()
         calls += sorted(_parsed(output.read()), key=lambda call: call.ended)
