@@ -48,22 +48,23 @@ let package = Package(
 
     // The layers, lowest first.
     layer("Basics", [system, deque]),
+    layer("Metrics", []),
     layer("ObjectStore", ["Basics"]),
     layer("HTTPTransport", ["Basics", "CCurl", log]),
-    layer("S3", ["Basics", "ObjectStore", "HTTPTransport", "CChecksum", "COpenSSL", "CExpat", log]),
+    layer("S3", ["Basics", "Metrics", "ObjectStore", "HTTPTransport", "CChecksum", "COpenSSL", "CExpat", log]),
     layer("WAYSCloud", ["Basics", "HTTPTransport", log]),
     layer("BlockCache", ["Basics", "ObjectStore", "CChecksum", "CLinux", log, system]),
-    layer("ReadPath", ["Basics", "ObjectStore", "BlockCache", log]),
+    layer("ReadPath", ["Basics", "Metrics", "ObjectStore", "BlockCache", log]),
     layer("WritePath", ["Basics", "ObjectStore", "CLinux", log, system]),
     layer("Filesystem", ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", log, system]),
     layer("AccountTree", ["Basics", "Filesystem", log, system]),
-    layer("FuseSession", ["Basics", "Filesystem", "CFuse", log, system]),
+    layer("FuseSession", ["Basics", "Metrics", "Filesystem", "CFuse", log, system]),
 
     // The composition roots.
     .executableTarget(
       name: "waysfs",
       dependencies: [
-        "Basics", "ObjectStore", "HTTPTransport", "S3", "WAYSCloud", "BlockCache", "ReadPath", "WritePath",
+        "Basics", "Metrics", "ObjectStore", "HTTPTransport", "S3", "WAYSCloud", "BlockCache", "ReadPath", "WritePath",
         "Filesystem", "AccountTree", "FuseSession", "CLinux", arguments, log, system,
       ], swiftSettings: strict),
     .executableTarget(
@@ -74,13 +75,16 @@ let package = Package(
       name: "waysfs-responder", dependencies: ["Basics", "COpenSSL", arguments, system], swiftSettings: strict),
 
     tests("Basics"),
+    tests("Metrics"),
     // The checks that every ObjectStore must pass, shared by the tests of all implementations.
     .target(
       name: "ObjectStoreConformance", dependencies: ["Basics", "ObjectStore"], path: "Tests/ObjectStoreConformance",
       swiftSettings: strict),
     tests("ObjectStore", ["Basics", "ObjectStoreConformance"]),
     tests("HTTPTransport", ["Basics", flyingSocks, system]),
-    tests("S3", ["Basics", "CChecksum", "ObjectStore", "ObjectStoreConformance", "HTTPTransport", system, log]),
+    tests(
+      "S3",
+      ["Basics", "Metrics", "CChecksum", "ObjectStore", "ObjectStoreConformance", "HTTPTransport", system, log]),
     tests("WAYSCloud", ["Basics", "HTTPTransport", flyingSocks]),
     tests("BlockCache", ["Basics", "ObjectStore", "CChecksum", log, system]),
     tests("ReadPath", ["Basics", "ObjectStore", "BlockCache", log, system]),
@@ -89,10 +93,13 @@ let package = Package(
     tests(
       "AccountTree",
       ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", "Filesystem", system, log]),
-    tests("FuseSession", ["Basics", "Filesystem", "CFuse", system, log]),
+    tests("FuseSession", ["Basics", "Metrics", "Filesystem", "CFuse", "CLinux", system, log]),
     .testTarget(
       name: "waysfsTests",
-      dependencies: ["waysfs", "Basics", "ObjectStore", "WritePath", "FuseSession", log, arguments, system],
+      dependencies: [
+        "waysfs", "Basics", "Metrics", "ObjectStore", "S3", "Filesystem", "WritePath", "FuseSession", log, arguments,
+        system,
+      ],
       swiftSettings: strict),
     .testTarget(
       name: "SandboxTests", dependencies: ["waysfs-sandbox", "HTTPTransport", "WAYSCloud", system],

@@ -79,18 +79,14 @@ extension AccountTree {
     _ inode: InodeID, _ name: String, _ context: CallContext
   ) throws(Errno) -> String {
     if let (branch, inBucket) = try branch(of: inode.value), inBucket != InodeID.root.value {
-      do throws(Errno) {
-        return try branch.bucket().operations.extendedAttribute(InodeID(inBucket), name, context)
-      } catch {
-        // The kernel would believe it of the whole mount.
-        throw error == .noFunction ? .notSupported : error
-      }
+      return try branch.bucket().operations.extendedAttribute(InodeID(inBucket), name, context)
     }
     guard let attribute = try shownAttributes(inode, context).first(where: { $0.name == name }) else { throw .noData }
     return attribute.value
   }
 
-  /// listxattr(2).
+  /// listxattr(2): of the directories that stand for buckets. Never ENOSYS, which the kernel would believe of the whole
+  /// mount.
   public func extendedAttributes(_ inode: InodeID, _ context: CallContext) throws(Errno) -> [String] {
     try shownAttributes(inode, context).map(\.name)
   }

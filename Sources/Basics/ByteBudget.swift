@@ -19,6 +19,9 @@ public final class ByteBudget: Sendable {
     state = Mutex(State(free: total))
   }
 
+  /// How many bytes are held.
+  public var used: UInt64 { state.withLock { total - $0.free } }
+
   /// Runs `body` while it holds `bytes`, at most the whole budget.
   public func holding<Value, Failure: Error>(
     _ bytes: UInt64, _ body: () throws(Failure) -> Value

@@ -16,6 +16,7 @@ struct CacheDisk: Sendable {
     case read(FilePath)
     case write(FilePath)
     case resize(FilePath)
+    case sync(FilePath)
     case touch(FilePath)
     case rename(FilePath, to: FilePath)
     case remove(FilePath)
@@ -31,6 +32,10 @@ struct CacheDisk: Sendable {
     var links: UInt64
     /// Time of the last use, as far as it is kept.
     var modified: Timestamp
+    /// Which file it is, on its disk.
+    var number: UInt64 = 0
+    /// When its bytes or anything else of it was last changed; nobody can set that.
+    var changed = Timestamp(seconds: 0)
   }
 
   /// A disk's size and what this user may still write to it, in bytes.
@@ -187,6 +192,14 @@ struct CacheDisk: Sendable {
     guard ftruncate(file.descriptor.rawValue, Int(clamping: length)) == 0 else { throw Errno(rawValue: errno) }
   }
 
+  /// Waits until what was written is on the disk, with the times of the file.
+  func sync(_ file: SharedDescriptor, _ path: FilePath) throws(Errno) {
+    try step(.sync(path))
+    while fsync(file.descriptor.rawValue) != 0 {
+      guard errno == EINTR else { throw Errno(rawValue: errno) }
+    }
+  }
+
   /// Notes that a file was used, in seconds since 1970.
   func touch(_ file: SharedDescriptor, _ path: FilePath, at seconds: Int64) throws(Errno) {
     try step(.touch(path))
@@ -230,7 +243,13 @@ extension CacheDisk.Status {
   init(_ info: stat) {
     self.init(
       length: UInt64(clamping: info.st_size), allocated: UInt64(clamping: info.st_blocks) &* 512,
-      links: UInt64(info.st_nlink),
-      modified: Timestamp(seconds: Int64(info.st_mtim.tv_sec), nanoseconds: UInt32(clamping: info.st_mtim.tv_nsec)))
+      links: UInt64(info.st_nlink), modified: Timestamp(info.st_mtim), number: UInt64(info.st_ino),
+      changed: Timestamp(info.st_ctim))
+  }
+}
+
+extension Timestamp {
+  fileprivate init(_ time: timespec) {
+    self.init(seconds: Int64(time.tv_sec), nanoseconds: UInt32(clamping: time.tv_nsec))
   }
 }

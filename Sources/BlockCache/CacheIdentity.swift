@@ -11,12 +11,13 @@ import ObjectStore
 ///
 /// an object of at most 1 MiB  3f9a...      | its bytes | zeros to 8 | header | sums |
 /// a larger one                3f9a...      | its bytes at their offsets; sparse, exactly as long as the object |
-///                             3f9a....map  | header | sums |
+///                             3f9a....map  | header | sums | seal, where all of it was found right |
 ///
 /// header    "waysfs" 0 1 | size, 8 | length of the identity, 4 | CRC of the header without this field, 4 | identity |
 ///           zeros to a multiple of 8
 /// identity  endpoint 0 bucket 0 key 0 tag
 /// sums      4 bytes for each granule of 64 KiB, in order; 0: it is not here
+/// seal      `CacheSeal`
 /// ```
 ///
 /// Numbers are little-endian. A sum is the CRC-32C of the header's CRC, the granule's number (8 bytes) and its bytes, so
@@ -77,6 +78,9 @@ public struct CacheIdentity: Hashable, Sendable {
   /// Length of the file of the header.
   var headerFileLength: UInt64 { sumOffset(granuleCount) }
 
+  /// Length of the file of the header with a seal behind the sums; a small object has none.
+  var sealedFileLength: UInt64 { headerFileLength + UInt64(CacheSeal.length) }
+
   /// Length of the file of the bytes.
   var dataFileLength: UInt64 { isSmall ? headerFileLength : size }
 
@@ -101,6 +105,9 @@ public struct CacheIdentity: Hashable, Sendable {
     return sums.map { max($0, 1) }
   }
 
+  /// The sum of something that is said of this object.
+  func sum(_ bytes: [UInt8]) -> UInt32 { Self.sum(seed, bytes) }
+
   private static func sum(_ before: UInt32, _ bytes: [UInt8]) -> UInt32 {
     bytes.withUnsafeBytes { bytes in
       bytes.baseAddress.map { cchecksum_crc32c(before, $0, bytes.count) } ?? before
@@ -111,7 +118,7 @@ public struct CacheIdentity: Hashable, Sendable {
     bytes.reduce(start) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
   }
 
-  private static func bytes(_ number: some FixedWidthInteger) -> [UInt8] {
+  static func bytes(_ number: some FixedWidthInteger) -> [UInt8] {
     withUnsafeBytes(of: number.littleEndian) { Array($0) }
   }
 

@@ -54,7 +54,8 @@ struct CachedFiles: Sendable {
     if !identity.isSmall {
       map = try disk.open(mapPath(path))
       direct = disk.openDirect(path)
-      guard try disk.status(of: map, mapPath(path)).length == identity.headerFileLength else { return nil }
+      let length = try disk.status(of: map, mapPath(path)).length
+      guard length == identity.headerFileLength || length == identity.sealedFileLength else { return nil }
     }
     let files = CachedFiles(identity: identity, disk: disk, path: path, data: data, direct: direct, map: map)
     return try files.hasRightHeader() ? files : nil
@@ -89,9 +90,10 @@ struct CachedFiles: Sendable {
   }
 
   /// Gives files the place of others; the sums first: without the bytes of their own they agree with nothing.
-  func move(to newPath: FilePath) throws(Errno) {
+  func move(to newPath: FilePath) throws(Errno) -> CachedFiles {
     if !identity.isSmall { try disk.rename(mapPath, to: Self.mapPath(newPath)) }
     try disk.rename(path, to: newPath)
+    return CachedFiles(identity: identity, disk: disk, path: newPath, data: data, direct: direct, map: map)
   }
 
   private func hasRightHeader() throws(Errno) -> Bool {
@@ -120,6 +122,40 @@ struct CachedFiles: Sendable {
     try Self.throwing {
       try sums.withUnsafeBytes { try disk.write($0, to: map, mapPath, at: identity.sumOffset(granule)) }
     }
+  }
+
+  // MARK: Seal
+
+  /// The state of the file of the bytes.
+  func state() throws(Errno) -> CacheSeal { CacheSeal(try disk.status(of: data, path)) }
+
+  /// Whether the file of the bytes is in a state in which all of it was found right.
+  func isSealed(as state: CacheSeal) throws(Errno) -> Bool {
+    var found = [UInt8](repeating: 0, count: CacheSeal.length)
+    try Self.throwing {
+      _ = try found.withUnsafeMutableBytes { try disk.read(map, mapPath, into: $0, at: identity.headerFileLength) }
+    }
+    return found == state.bytes(of: identity)
+  }
+
+  /// Notes that all bytes were found right.
+  /// - Parameter state: the one that the file was in then.
+  /// - Returns: false when it is in another one now.
+  func seal(_ state: CacheSeal) throws(Errno) -> Bool {
+    try disk.sync(data, path)
+    guard try self.state() == state else { return false }
+    try Self.throwing {
+      try state.bytes(of: identity).withUnsafeBytes {
+        try disk.write($0, to: map, mapPath, at: identity.headerFileLength)
+      }
+    }
+    return true
+  }
+
+  /// Takes the seal away.
+  func unseal() throws(Errno) {
+    guard !identity.isSmall else { return }
+    try disk.resize(map, mapPath, to: identity.headerFileLength)
   }
 
   // MARK: Bytes

@@ -7,25 +7,30 @@ import SystemPackage
 /// Its methods block for local I/O where they do not say otherwise. Thread-safe. Lock order: the gate (held across
 /// I/O), then the mutex.
 final class CachedObject: Sendable {
-  fileprivate enum Files {
+  enum Files {
     case unopened
     case absent
     case open(CachedFiles)
   }
 
   /// The sums of a stretch of 1 GiB, so that a file of any size costs memory only where it is used.
-  private struct Segment {
+  struct Segment {
     /// 0: not here.
     var sums: [UInt32]
-    /// The granules that agreed with their sum since the file was opened; one bit each.
+    /// The granules that agreed with their sum, or were put in by this process, since the file was opened; one bit each.
     var verified: [UInt64]
   }
 
-  private struct State {
+  struct State {
     var files = Files.unopened
     var segments: [UInt64: Segment] = [:]
     /// How many granules are verified.
     var verified: UInt64 = 0
+    /// The state of the bytes' file when it was opened, or this process last wrote to it: in any other one, somebody else
+    /// has written, and what was verified says nothing. Nil for a small object.
+    var seen: CacheSeal?
+    /// Whether it says beside it that all of it was found right.
+    var isSealed = false
     /// When its use was last noted: seconds since 1970.
     var touched: Int64 = 0
     var hasWarned = false
@@ -37,10 +42,10 @@ final class CachedObject: Sendable {
   }
 
   let identity: CacheIdentity
-  private let cache: DiskCache.Core
-  private let path: FilePath
+  let cache: DiskCache.Core
+  let path: FilePath
   private let gate = AccessGate()
-  private let state = Mutex(State())
+  let state = Mutex(State())
 
   private static let segmentLength: UInt64 = 16_384
   /// A file's time of use is kept to that many seconds: enough to tell what is old, and no write for every read.
@@ -123,14 +128,16 @@ final class CachedObject: Sendable {
   private func note(verified granules: some Sequence<UInt64>, _ files: CachedFiles) {
     state.withLock { state in
       guard state.files.readable?.data === files.data else { return }
-      for granule in granules {
-        let (segment, place) = (granule / Self.segmentLength, Int(granule % Self.segmentLength))
-        let bit: UInt64 = 1 << UInt64(place % 64)
-        guard let words = state.segments[segment]?.verified, words[place / 64] & bit == 0 else { continue }
-        state.segments[segment]?.verified[place / 64] |= bit
-        state.verified += 1
-      }
+      for granule in granules { Self.verify(granule, &state) }
     }
+  }
+
+  private static func verify(_ granule: UInt64, _ state: inout State) {
+    let (segment, place) = (granule / segmentLength, Int(granule % segmentLength))
+    let bit: UInt64 = 1 << UInt64(place % 64)
+    guard let words = state.segments[segment]?.verified, words[place / 64] & bit == 0 else { return }
+    state.segments[segment]?.verified[place / 64] |= bit
+    state.verified += 1
   }
 
   /// Forgets granules that do not agree with their sums.
@@ -145,12 +152,14 @@ final class CachedObject: Sendable {
         state.segments[segment]?.verified[place / 64] &= ~bit
         state.verified -= 1
       }
+      state.isSealed = false
       defer { state.hasWarned = true }
       return !state.hasWarned
     }
     cache.count { $0.damaged += UInt64(granules.count) }
     if isFirst { cache.reportDamage(path) }
     // Only for the mounts to come: this one has forgotten them already.
+    try? files.unseal()
     for granule in granules { try? files.write([0], from: granule) }
   }
 
@@ -176,7 +185,7 @@ final class CachedObject: Sendable {
         try files.write(bytes, at: identity.range(granules).lowerBound)
         let sums = identity.sums(bytes, from: granules.lowerBound)
         try files.write(sums, from: granules.lowerBound)
-        note(sums, from: granules.lowerBound, files)
+        try note(sums, from: granules.lowerBound, files)
         cache.count { $0.bytesWritten += UInt64(bytes.count) }
         return true
       }
@@ -194,10 +203,12 @@ final class CachedObject: Sendable {
       guard identity.size <= cache.space.limit / 2, try cache.take(overhead) else { return false }
       let files = try CachedFiles.make(identity, at: temporary, cache.disk)
       guard try fill(files, read), isUnchanged() else { return false }
-      try gate.exclusive { () throws(Errno) in
-        try files.move(to: path)
-        reset(to: .unopened)
+      let moved = try gate.exclusive { () throws(Errno) in
+        let moved = try files.move(to: path)
+        try reset(to: moved)
+        return moved
       }
+      if !identity.isSmall, try load(all) != nil { note(verified: all, moved) }
       return true
     }
     guard isIn != true else { return }
@@ -230,12 +241,18 @@ final class CachedObject: Sendable {
   /// the bytes are, each rounded up to a block, and a directory that may have to grow.
   private var overhead: UInt64 { UInt64(identity.header.count) + 8 * identity.granuleCount + 16_384 }
 
-  private func note(_ sums: [UInt32], from first: UInt64, _ files: CachedFiles) {
+  /// Notes what was put in: bytes of which these are the sums.
+  private func note(_ sums: [UInt32], from first: UInt64, _ files: CachedFiles) throws(Errno) {
+    let now = identity.isSmall ? nil : try files.state()
     state.withLock { state in
       guard state.files.readable?.data === files.data else { return }
       for (granule, sum) in zip(first..., sums) {
         state.segments[granule / Self.segmentLength]?.sums[Int(granule % Self.segmentLength)] = sum
+        Self.verify(granule, &state)
       }
+      state.isSealed = false
+      // Others of this process may have written later, and have said so already.
+      if let now, let seen = state.seen, now.changed >= seen.changed { state.seen = now }
     }
   }
 
@@ -243,7 +260,7 @@ final class CachedObject: Sendable {
 
   /// The files, opened, with the sums of some granules in memory; nil when there are none.
   @discardableResult
-  private func load(_ granules: Range<UInt64>) throws(Errno) -> CachedFiles? {
+  func load(_ granules: Range<UInt64>) throws(Errno) -> CachedFiles? {
     if let files = state.withLock({ state in Self.areLoaded(granules, state) ? state.files.readable : nil }) {
       return files
     }
@@ -277,7 +294,11 @@ final class CachedObject: Sendable {
     }
     do throws(CachedFiles.Failure) {
       let files = try CachedFiles.open(identity, at: path, cache.disk)
-      state.withLock { $0.files = .open(files) }
+      let seen = identity.isSmall ? nil : try? files.state()
+      state.withLock { state in
+        state.files = .open(files)
+        state.seen = seen
+      }
       try? touch(files)
       return files
     } catch {
@@ -309,14 +330,19 @@ final class CachedObject: Sendable {
         reset(to: .unopened)
         return try open()
       }
-      reset(to: .open(files))
+      try reset(to: files)
       return files
     }
   }
 
-  private func reset(to files: Files) {
+  /// Goes over to files that this process has made.
+  private func reset(to files: CachedFiles) throws(Errno) {
+    reset(to: .open(files), seen: identity.isSmall ? nil : try files.state())
+  }
+
+  private func reset(to files: Files, seen: CacheSeal? = nil) {
     let before = state.withLock { state in
-      defer { state = State(files: files, hasWarned: state.hasWarned) }
+      defer { state = State(files: files, seen: seen, hasWarned: state.hasWarned) }
       return state.files
     }
     // The last use of a descriptor closes it, which is not for a mutex.
@@ -348,31 +374,20 @@ final class CachedObject: Sendable {
     try disk.remove(path)
   }
 
-  private func touch(_ files: CachedFiles) throws(Errno) {
+  /// Notes that it was used: beside the bytes where they have a file of their own, whose times then tell of writes only.
+  func touch(_ files: CachedFiles) throws(Errno) {
     let now = cache.clock.wall.seconds
     let isDue = state.withLock { state in
       guard now >= state.touched + Self.touchInterval else { return false }
       state.touched = now
       return true
     }
-    if isDue { try files.disk.touch(files.data, path, at: now) }
-  }
-
-  // MARK: Whole files
-
-  /// The file of the bytes when all of them are there and were found right by this process; does not block.
-  func verifiedFile() -> SharedDescriptor? {
-    state.withLock { state in
-      guard case .open(let files) = state.files, !identity.isSmall, state.verified == identity.granuleCount else {
-        return nil
-      }
-      return files.data
-    }
+    if isDue { try files.disk.touch(files.map, files.mapPath, at: now) }
   }
 }
 
 extension CachedObject.Files {
-  fileprivate var readable: CachedFiles? {
+  var readable: CachedFiles? {
     switch self {
     case .unopened, .absent: nil
     case .open(let files): files

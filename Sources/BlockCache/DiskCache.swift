@@ -30,6 +30,8 @@ public final class DiskCache: Sendable {
   private static let openLimit = 128
   /// The disk is looked at after so many seconds, for others may have filled it.
   private static let lookInterval = 30.0
+  /// The end of a mount does not wait longer for what only spares the next one a look, in nanoseconds.
+  private static let longestSealing: UInt64 = 3_000_000_000
 
   let core: Core
   private let endpoint: String
@@ -51,6 +53,7 @@ public final class DiskCache: Sendable {
     let thread = Thread.start(name: "waysfs-evict") { [weak self, core] in
       while self?.isStopping.load(ordering: .relaxed) == false {
         self?.makeRoom()
+        self?.seal()
         core.evictionWanted.wait(seconds: Self.lookInterval)
       }
     }
@@ -83,6 +86,7 @@ public final class DiskCache: Sendable {
       return thread
     }
     thread?.join()
+    seal(within: Self.longestSealing)
     let open = registry.withLock { registry in
       defer { registry.objects = [:] }
       return registry.objects
@@ -175,12 +179,16 @@ public final class DiskCache: Sendable {
     object(identity).write(read: read, isUnchanged: isUnchanged)
   }
 
+  /// The granules of an object that are there, in runs and in order; nobody asks for their bytes.
+  public func granules(of identity: CacheIdentity, in granules: Range<UInt64>? = nil) -> [Range<UInt64>] {
+    guard identity.size > 0 else { return [] }
+    let all = 0..<identity.granuleCount
+    return object(identity).present(granules?.clamped(to: all) ?? all)
+  }
+
   /// How many bytes of some granules of an object are there.
   public func cachedBytes(of identity: CacheIdentity, _ granules: Range<UInt64>? = nil) -> UInt64 {
-    guard identity.size > 0 else { return 0 }
-    let all = 0..<identity.granuleCount
-    let runs = object(identity).present(granules?.clamped(to: all) ?? all)
-    return runs.reduce(0) { sum, run in
+    self.granules(of: identity, in: granules).reduce(0) { sum, run in
       let range = identity.range(run)
       return sum + (range.upperBound - range.lowerBound)
     }
@@ -189,11 +197,22 @@ public final class DiskCache: Sendable {
   // MARK: Whole files
 
   /// The file of an object's bytes, for the kernel to read by itself: nil unless the object is of more than 1 MiB, all of
-  /// it is there, and every granule was read and found right by this process since it opened the file. As long as the
-  /// result lives, no mount removes the file or writes other bytes to it. Makes a few system calls.
+  /// it is there, and every granule was found right, or put in, by this process, or by an earlier one that has said so;
+  /// and nobody has written to the file since. As long as the result lives, no mount removes the file or writes other
+  /// bytes to it. Makes a few system calls.
   public func wholeFile(of identity: CacheIdentity) -> HeldFile? {
-    guard !isOff, let object = registry.withLock({ $0.objects[identity]?.object }) else { return nil }
-    return object.verifiedFile().flatMap { HeldFile($0) }
+    guard !isOff, !identity.isSmall else { return nil }
+    return object(identity).wholeFile().flatMap { HeldFile($0) }
+  }
+
+  /// Says for the mounts to come which open files were found right from front to end. Waits for the disk.
+  /// - Parameter limit: nanoseconds after which no other is begun.
+  func seal(within limit: UInt64 = .max) {
+    let begin = core.clock.monotonic
+    for object in registry.withLock({ $0.objects.values.map(\.object) }) {
+      guard core.clock.monotonic - begin < limit else { return }
+      object.seal()
+    }
   }
 
   // MARK: Background work

@@ -18,7 +18,7 @@ void waysfs_init_connection(struct waysfs_session *session, struct fuse_conn_inf
       FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_EXPORT_SUPPORT |
       FUSE_CAP_POSIX_ACL | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_WRITEBACK_CACHE |
       FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT);
-  /* Newer libfuse really sends these two: set-user-ID bits would then be ours to clear, and nobody would. */
+  /* Newer libfuse really sends these two; whether the second is wanted the configuration says, as with this libfuse. */
   connection->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV;
 #ifdef FUSE_CAP_HANDLE_KILLPRIV_V2
   connection->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV_V2;

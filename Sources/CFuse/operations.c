@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <string.h>
 
 #include "internal.h"
 
@@ -167,12 +168,21 @@ static void on_releasedir(fuse_req_t request, fuse_ino_t inode, struct fuse_file
 
 static void on_statfs(fuse_req_t request, fuse_ino_t inode) { CALL(request, statistics, inode); }
 
-static void on_getxattr(fuse_req_t request, fuse_ino_t inode, const char *name, size_t room) {
-  CALL(request, get_attribute, inode, name, room);
-}
-
 static void on_listxattr(fuse_req_t request, fuse_ino_t inode, size_t room) {
   CALL(request, list_attributes, inode, room);
+}
+
+static void on_getxattr(fuse_req_t request, fuse_ino_t inode, const char *name, size_t room) {
+  struct waysfs_session *session = session_of(request);
+  if (!(session->init_agreed & WAYSFS_INIT_HANDLE_KILLPRIV_V2)) {
+    /* The kernel would ask before every write; it never asks again. */
+    fuse_reply_err(request, ENOSYS);
+  } else if (strncmp(name, WAYSFS_ATTRIBUTE_PREFIX, sizeof(WAYSFS_ATTRIBUTE_PREFIX) - 1) != 0) {
+    /* Not ENODATA: `ls` asks for two attributes of every file until it hears that there are none. */
+    fuse_reply_err(request, EOPNOTSUPP);
+  } else {
+    CALL(request, get_attribute, inode, name, room);
+  }
 }
 
 static void on_access(fuse_req_t request, fuse_ino_t inode, int mask) {

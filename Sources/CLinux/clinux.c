@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -70,6 +71,15 @@ int clinux_open_direct(const char *path, int *error) {
   int file = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
   *error = file < 0 ? errno : 0;
   return file;
+}
+
+int clinux_peer_user(int socket, unsigned *user) {
+  struct ucred peer;
+  socklen_t size = sizeof(peer);
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+    return errno;
+  *user = peer.uid;
+  return 0;
 }
 
 int clinux_enter_mount_namespace(const char *file) {

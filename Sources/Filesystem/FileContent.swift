@@ -35,6 +35,8 @@ final class FileContent: Sendable {
     /// An upload failed, and may have been applied all the same: a file without a version may have an object.
     var mayExist = false
     var background = BackgroundUpload()
+    /// Why the last upload failed; nil when it did not.
+    var trouble: UploadTrouble?
   }
 
   /// What the queue of uploads knows of it.

@@ -326,30 +326,29 @@ public protocol FileOperations: Sendable {
   func releaseDirectory(_ handle: HandleID)
   /// statfs(2), of what the inode belongs to.
   func statistics(_ inode: InodeID, _ context: CallContext) throws(Errno) -> FilesystemStatistics
-  /// getxattr(2); ENODATA when there is no such attribute. ENOSYS, as without an implementation, makes the kernel ask no
-  /// more for any, which is worth much: it asks before every write.
-  func extendedAttribute(_ inode: InodeID, _ name: String, _ context: CallContext) throws(Errno) -> String
-  /// listxattr(2); ENOSYS likewise.
-  func extendedAttributes(_ inode: InodeID, _ context: CallContext) throws(Errno) -> [String]
   /// Brings a range of a file into the disk cache, and blocks until it is there; EOPNOTSUPP without a disk cache.
   /// - Returns: how many bytes of the range are there now, in units of 64 KiB.
   func warm(_ handle: HandleID, offset: UInt64, length: UInt64, _ context: CallContext) throws(Errno) -> UInt64
+  /// getxattr(2) of a name that begins with `user.waysfs.`; ENODATA when the file has none of that name.
+  func extendedAttribute(_ inode: InodeID, _ name: String, _ context: CallContext) throws(Errno) -> String
+  /// listxattr(2); ENOSYS, as without an implementation, makes the kernel ask no more on this mount.
+  func extendedAttributes(_ inode: InodeID, _ context: CallContext) throws(Errno) -> [String]
   /// access(2), where the kernel does not check permissions itself.
   func access(_ inode: InodeID, mask: UInt32, _ context: CallContext) throws(Errno)
 }
 
 extension FileOperations {
+  /// There are none.
+  public func extendedAttribute(
+    _ inode: InodeID, _ name: String, _ context: CallContext
+  ) throws(Errno) -> String { throw .notSupported }
+
   /// There is no disk cache.
   public func warm(
     _ handle: HandleID, offset: UInt64, length: UInt64, _ context: CallContext
   ) throws(Errno) -> UInt64 { throw .notSupported }
 
-  /// There are none.
-  public func extendedAttribute(
-    _ inode: InodeID, _ name: String, _ context: CallContext
-  ) throws(Errno) -> String { throw .noFunction }
-
-  /// There are none.
+  /// None is listed.
   public func extendedAttributes(_ inode: InodeID, _ context: CallContext) throws(Errno) -> [String] {
     throw .noFunction
   }

@@ -204,6 +204,9 @@ extension PosixAttributes {
     if let mode = changes.mode { result.permissions = mode & 0o7777 }
     if let uid = changes.uid { result.uid = uid }
     if let gid = changes.gid { result.gid = gid }
+    if changes.uid != nil || changes.gid != nil, changes.mode == nil, type != .directory {
+      result.permissions = result.permissions.map(Self.withoutPrivileges)
+    }
     if let time = changes.modified { result.modified = time.resolved(now) }
     if let time = changes.accessed { result.accessed = time.resolved(now) }
     result.changed = now

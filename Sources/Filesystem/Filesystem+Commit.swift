@@ -44,6 +44,7 @@ extension Filesystem {
         UploadOrder(plan.target, condition: plan.condition, conditions: conditions, version: version, background))
     } catch {
       if case .superseded = error { return }
+      note(error, on: content)
       if case .store(let cause) = error, cause.code == .preconditionFailed {
         guard let errno = keepBoth(inode, content, staged, plan.target, version) else { return }
         throw errno
@@ -59,6 +60,7 @@ extension Filesystem {
       state.isPlaceholder = false
       state.mayExist = false
       state.background.noteSuccess()
+      state.trouble = nil
       guard !staged.isDirty else { return }
       state.modified = nil
       state.attributesPending = false

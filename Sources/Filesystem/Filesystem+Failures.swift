@@ -86,19 +86,13 @@ extension Filesystem {
 
   // MARK: At the end
 
-  /// Files that the bucket does not have as they are, those of earlier mounts included, and how many bytes they have.
+  /// How many files the bucket does not have as they are, those of earlier mounts included, and how many bytes they have.
   public func pending() -> PendingFiles {
-    let files = tree.filesInUse().filter { $0.content?.isDirty ?? false }
-    var pending = PendingFiles(
-      paths: files.map { $0.path ?? "(removed)" }, bytes: files.reduce(0) { $0 + $1.attributes.size })
-    for error in files.compactMap({ $0.content?.withState { $0.background.error } }) { pending.note(error) }
-    for group in leftBook.all {
-      let (files, error) = group.withState { ($0.files, $0.error) }
-      pending.paths += files.map { _ in path(group.key) }
-      pending.bytes += files.reduce(0) { $0 + $1.staged.size }
-      if let error { pending.note(error) }
-    }
-    return pending
+    let uploads = unsentFiles()
+    let failed = uploads.compactMap(\.trouble)
+    return PendingFiles(
+      paths: uploads.map(\.path), bytes: uploads.reduce(0) { $0 + $1.size }, failed: failed.count,
+      lastError: failed.max { $0.time < $1.time }?.errno)
   }
 
   /// Uploads everything that is not in the bucket yet; called when no more requests come.
@@ -136,9 +130,4 @@ public struct PendingFiles: Sendable {
   public var failed = 0
   /// Why one of them could not.
   public var lastError: Errno?
-
-  fileprivate mutating func note(_ error: Errno) {
-    failed += 1
-    lastError = error
-  }
 }

@@ -250,6 +250,7 @@ extension Filesystem {
   ) throws(Errno) {
     let file = try openFile(handle)
     let staged = try stagedForWriting(file)
+    dropPrivileges(file.inode)
     do throws(WriteError) {
       try staged.write(bytes, at: offset)
     } catch {
@@ -261,6 +262,7 @@ extension Filesystem {
 
   func truncate(_ file: FileHandle, to size: UInt64) throws(Errno) {
     let staged = try stagedForWriting(file)
+    dropPrivileges(file.inode)
     do throws(WriteError) {
       try staged.truncate(to: size)
     } catch {
@@ -268,6 +270,17 @@ extension Filesystem {
     }
     file.noteWrite()
     noteWrite(file)
+  }
+
+  /// Whoever changes a program does not get to run it as its owner. Before the change, so that no part of the new bytes
+  /// leaves with the bits of before.
+  private func dropPrivileges(_ inode: InodeID) {
+    let isChanged = tree.update(inode) { node in
+      guard let permissions = node.posix.permissions else { return false }
+      node.posix.permissions = PosixAttributes.withoutPrivileges(permissions)
+      return node.posix.permissions != permissions
+    }
+    if isChanged == true { kernelCache?.invalidate(inode) }
   }
 
   private func noteWrite(_ file: FileHandle) {

@@ -110,15 +110,17 @@ extension Filesystem {
     group.sending.exclusive {
       while let left = group.first {
         if let error = send(left) {
-          group.withState { state in
+          let now = configuration.time.wall
+          return group.withState { state in
             state.failures += 1
-            state.error = error
+            state.trouble = UploadTrouble(error, after: state.trouble, at: now)
+            state.error = Errno(error)
+            return state.error
           }
-          return error
         }
         group.withState { state in
           state.files.removeFirst()
-          (state.failures, state.error) = (0, nil)
+          (state.failures, state.error, state.trouble) = (0, nil, nil)
         }
       }
       leftBook.tidy()
@@ -127,7 +129,7 @@ extension Filesystem {
   }
 
   /// - Returns: why it could not be sent, and is to be tried again.
-  private func send(_ left: LeftFile) -> Errno? {
+  private func send(_ left: LeftFile) -> WriteError? {
     let target = left.file.record.target
     do throws(WriteError) {
       try locks.withClaims([.one(path(target.key))]) { () throws(WriteError) in
@@ -148,7 +150,7 @@ extension Filesystem {
       log.error(
         "a file of an earlier mount still cannot be sent; it is kept",
         metadata: ["key": "\(target.key)", "kept": "\(left.file.entry.path)", "cause": "\(error)"])
-      return Errno(error)
+      return error
     }
   }
 

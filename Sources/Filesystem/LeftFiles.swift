@@ -30,6 +30,7 @@ final class LeftFiles: Sendable {
     var failures = 0
     /// Why the last one failed.
     var error: Errno?
+    var trouble: UploadTrouble?
   }
 
   let key: ObjectKey

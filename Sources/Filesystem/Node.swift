@@ -99,6 +99,8 @@ final class Node: @unchecked Sendable {
   var asked = AskedNames()
   /// When its names were last read, or a directory in it was opened by a program that does so for many (monotonic).
   var walkedAt: UInt64 = 0
+  /// The last directory in it that was opened without its names being known, and when (monotonic).
+  var openedBelow: (id: InodeID, at: UInt64)?
   /// From when on it may be walked again (monotonic).
   var walkableAt: UInt64 = 0
   /// Names that are known not to be there, and until when (monotonic).

@@ -21,12 +21,19 @@ final class PageFeed: Sendable {
     var taken = 0
     var reader: Semaphore?
     var isClosed = false
+    /// Keys from here on are of no interest.
+    var end: ObjectKey?
 
     /// A reader that stops after the first names should not cost many pages; one that goes on should never wait for a
     /// page that could have been here.
     var mayAskAhead: Bool {
       let most = 32
       return !isClosed && pages.count < min(most, 1 + 2 * taken)
+    }
+
+    func hasReachedEnd(_ page: ListPage) -> Bool {
+      guard let end, let last = page.entries.last else { return false }
+      return last.key >= end
     }
   }
 
@@ -40,17 +47,33 @@ final class PageFeed: Sendable {
   private let store: any ObjectStore
   private let prefix: String
   private let isDelimited: Bool
+  private let after: ObjectKey?
   private let state = Mutex(State())
   private let cancellation = Cancellation()
 
   /// - Parameters:
   ///   - prefix: what the keys start with.
   ///   - isDelimited: whether they are folded at the next slash.
-  init(_ store: any ObjectStore, prefix: String, delimited isDelimited: Bool = true) {
+  ///   - after: where to begin: with the first key behind this one.
+  init(_ store: any ObjectStore, prefix: String, delimited isDelimited: Bool = true, after: ObjectKey? = nil) {
     self.store = store
     self.prefix = prefix
     self.isDelimited = isDelimited
+    self.after = after
   }
+
+  /// Asks for the first page, which `next` takes later.
+  func start() {
+    let isFirst = state.withLock { state in
+      guard state.taken == 0, state.pages.isEmpty, case .idle(nil) = state.progress else { return false }
+      state.progress = .underway
+      return true
+    }
+    if isFirst { ask(nil) }
+  }
+
+  /// Asks for no more pages once a key has come that is not before this one.
+  func end(before key: ObjectKey) { state.withLock { $0.end = key } }
 
   /// Blocks until the next page is there; nil at the end. After an error the next call asks for the same page again.
   func next() throws(ObjectStoreError) -> ListPage? {
@@ -93,9 +116,9 @@ final class PageFeed: Sendable {
   }
 
   private func ask(_ token: String?) {
-    store.list(ListRequest(prefix: prefix, delimited: isDelimited, continuation: token), cancellation) { answer in
-      self.arrived(answer, token)
-    }
+    let request = ListRequest(
+      prefix: prefix, delimited: isDelimited, startAfter: token == nil ? after : nil, continuation: token)
+    store.list(request, cancellation) { self.arrived($0, token) }
   }
 
   private func arrived(_ answer: Result<ListPage, ObjectStoreError>, _ token: String?) {
@@ -107,7 +130,7 @@ final class PageFeed: Sendable {
         return (nil, state.reader)
       case .success(let page):
         state.pages.append(page)
-        guard let next = page.continuation else {
+        guard let next = page.continuation, !state.hasReachedEnd(page) else {
           state.progress = .ended
           return (nil, state.reader)
         }

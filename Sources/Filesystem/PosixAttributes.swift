@@ -96,6 +96,14 @@ public struct PosixAttributes: Hashable, Sendable {
     return ObjectAttributes(contentType: contentType, userMetadata: fields)
   }
 
+  /// Permission bits as a write, a truncation or a change of the owner leaves them: without the set-user-ID bit, and
+  /// without the set-group-ID bit where the group may execute the file. Unlike the kernel's own rule it holds for root,
+  /// too: the kernel does not tell a filesystem who may keep them.
+  static func withoutPrivileges(_ permissions: UInt32) -> UInt32 {
+    let isGroupProgram = permissions & 0o2010 == 0o2010
+    return permissions & ~(isGroupProgram ? 0o6000 : 0o4000)
+  }
+
   private static let names = ["mode", "uid", "gid", "mtime", "ctime", "atime"]
 
   static func parseTime(_ text: String) -> Timestamp? {

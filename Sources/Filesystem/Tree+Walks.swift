@@ -8,8 +8,8 @@ struct Walk: Sendable {
   let path: String
   /// When it was asked for (monotonic).
   let askedAt: UInt64
-  /// Directories opened below it since that nobody knew the names of.
-  var evidence = 1
+  /// Directories opened below it.
+  var evidence: Int
   /// When the last of them was (monotonic).
   var usedAt: UInt64
   /// A directory in it was made, moved or removed meanwhile: what is listed may be wrong.
@@ -39,21 +39,27 @@ extension Tree {
       guard configuration.metadataLifetime > 0, let node = state.nodes[id], let path = state.path(of: node) else {
         return nil
       }
-      guard (node.listing?.freshUntil ?? 0) <= now else {
-        node.walkedAt = now
-        return nil
-      }
-      for index in state.walks.indices where Self.contains(state.walks[index].path, path) {
+      for index in state.walks.indices where state.walks[index].directory != id {
+        // Those that it has found already count as well: nobody would open them but who goes on.
+        guard Self.contains(state.walks[index].path, path) else { continue }
         state.walks[index].evidence += 1
         state.walks[index].usedAt = now
+        return nil
+      }
+      guard (node.listing?.freshUntil ?? 0) <= now else {
+        node.walkedAt = now
         return nil
       }
       guard let parent = node.parent.flatMap({ state.nodes[$0] }), let above = state.path(of: parent),
         isWalked(parent, now)
       else { return nil }
       parent.walkedAt = now
+      let isSecond = parent.openedBelow.map { $0.id != id && now < $0.at + Walk.patience } ?? false
+      parent.openedBelow = (id, now)
+      guard isSecond || isFirst(node, in: parent) else { return nil }
       state.nextWalk += 1
-      let walk = Walk(id: state.nextWalk, directory: parent.id, path: above, askedAt: now, usedAt: now)
+      let walk = Walk(
+        id: state.nextWalk, directory: parent.id, path: above, askedAt: now, evidence: isSecond ? 2 : 1, usedAt: now)
       parent.walkableAt = now + Walk.patience
       state.walks.append(walk)
       // What an earlier one found and nobody wanted.
@@ -72,6 +78,23 @@ extension Tree {
     var directories = listing.entries.values.lazy.filter(\.isDirectory).makeIterator()
     return directories.next() != nil && directories.next() != nil
   }
+
+  /// Programs that go through a tree mostly begin with the first; who does not has to open two.
+  private func isFirst(_ node: Node, in parent: Node) -> Bool {
+    parent.listing?.entries.contains { $0.value.isDirectory && $0.key < node.name } == false
+  }
+
+  /// The directories in one that was listed.
+  func directories(in id: InodeID) -> [FileName] {
+    let entries = withState { $0.nodes[id]?.listing?.entries ?? [:] }
+    return entries.compactMap { $0.value.isDirectory ? $0.key : nil }
+  }
+
+  /// Whether a listing may begin in the middle of the keys.
+  var keysAreOrdered: Bool { withState { !$0.keysAreUnordered } }
+
+  /// The server has been seen to list keys in another order than that of their bytes.
+  func noteUnordered() { withState { $0.keysAreUnordered = true } }
 
   /// The names of a directory were read to their end.
   func noteRead(_ id: InodeID) {

@@ -18,6 +18,8 @@ final class Tree: Sendable {
     /// Walks under way, and what they found in directories that nobody has looked up since, by path.
     var walks: [Walk] = []
     var nextWalk = 0
+    /// The server was seen to list keys in another order than that of their bytes.
+    var keysAreUnordered = false
     var foreseen: [DirectoryPath: Foreseen] = [:]
   }
 

@@ -35,7 +35,8 @@ struct WalkedTree {
   /// The directory of the last key, below those it is in.
   private var open: [DirectoryPath]
   private var closed: [DirectoryPath] = []
-  private var isAscending = true
+  /// Whether the keys have come in the order of their bytes so far.
+  private(set) var isAscending = true
   private var lastKey = ObjectKey("")
   /// Keys of a directory mostly come one after the other.
   private var last: (bytes: Substring.UTF8View, path: String)?

@@ -5,7 +5,7 @@ import SystemPackage
 // The requests about open directories.
 extension FuseConnection {
   func openDirectory(_ request: waysfs_request, _ inode: UInt64) {
-    let reply = FuseReply(request, self, interruptible: true)
+    let reply = FuseReply(request, self, .opendir, interruptible: true)
     do throws(Errno) {
       let result = try operations.openDirectory(InodeID(inode), reply.context)
       reply.openedDirectory(result)
@@ -13,7 +13,7 @@ extension FuseConnection {
   }
 
   func readDirectory(_ request: waysfs_request, _ handle: UInt64, _ offset: UInt64, _ room: Int, _ plus: Bool) {
-    let reply = FuseReply(request, self, interruptible: true)
+    let reply = FuseReply(request, self, plus ? .readdirplus : .readdir, interruptible: true)
     let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: room, alignment: 8)
     defer { memory.deallocate() }
     var page = DirectoryPage(memory: memory, plus: plus)
@@ -38,7 +38,7 @@ extension FuseConnection {
   }
 
   func syncDirectory(_ request: waysfs_request, _ handle: UInt64) {
-    let reply = FuseReply(request, self, interruptible: true)
+    let reply = FuseReply(request, self, .fsyncdir, interruptible: true)
     do throws(Errno) {
       try operations.syncDirectory(HandleID(handle), reply.context)
       reply.done()
@@ -46,7 +46,7 @@ extension FuseConnection {
   }
 
   func releaseDirectory(_ request: waysfs_request, _ handle: UInt64) {
-    let reply = FuseReply(request, self)
+    let reply = FuseReply(request, self, .releasedir)
     operations.releaseDirectory(HandleID(handle))
     reply.done()
   }

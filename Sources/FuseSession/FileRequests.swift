@@ -5,7 +5,7 @@ import SystemPackage
 // The requests about open files.
 extension FuseConnection {
   func open(_ request: waysfs_request, _ inode: UInt64, _ flags: Int32) {
-    let reply = FuseReply(request, self, interruptible: true)
+    let reply = FuseReply(request, self, .open, interruptible: true)
     do throws(Errno) {
       let result = try operations.open(InodeID(inode), OpenMode(openFlags: flags), reply.context)
       reply.opened(result)
@@ -15,7 +15,7 @@ extension FuseConnection {
   func create(
     _ request: waysfs_request, _ parent: UInt64, _ name: UnsafePointer<CChar>, _ mode: UInt32, _ flags: Int32
   ) {
-    let reply = FuseReply(request, self, interruptible: true)
+    let reply = FuseReply(request, self, .create, interruptible: true)
     do throws(Errno) {
       let made = try operations.create(
         InodeID(parent), FileName(kernel: name), permissions: mode & 0o7777, OpenMode(openFlags: flags), reply.context)
@@ -25,7 +25,7 @@ extension FuseConnection {
 
   /// Does not wait: the reply goes with the completion to whoever has the bytes.
   func read(_ request: waysfs_request, _ handle: UInt64, _ offset: UInt64, _ count: Int) {
-    let reply = FuseReply(request, self, interruptible: true)
+    let reply = FuseReply(request, self, .read, interruptible: true)
     let context = reply.context
     let pending = PendingReply(reply)
     operations.read(HandleID(handle), offset: offset, count: count, context) { [pending] result in
@@ -38,7 +38,7 @@ extension FuseConnection {
   }
 
   func write(_ request: waysfs_request, _ handle: UInt64, _ offset: UInt64, _ bytes: UnsafeRawBufferPointer) {
-    let reply = FuseReply(request, self, interruptible: true)
+    let reply = FuseReply(request, self, .write, interruptible: true)
     do throws(Errno) {
       try operations.write(HandleID(handle), offset: offset, bytes, reply.context)
       reply.written(bytes.count)
@@ -46,7 +46,7 @@ extension FuseConnection {
   }
 
   func flush(_ request: waysfs_request, _ handle: UInt64) {
-    let reply = FuseReply(request, self, interruptible: true)
+    let reply = FuseReply(request, self, .flush, interruptible: true)
     do throws(Errno) {
       try operations.flush(HandleID(handle), reply.context)
       reply.done()
@@ -54,7 +54,7 @@ extension FuseConnection {
   }
 
   func sync(_ request: waysfs_request, _ handle: UInt64) {
-    let reply = FuseReply(request, self, interruptible: true)
+    let reply = FuseReply(request, self, .fsync, interruptible: true)
     do throws(Errno) {
       try operations.sync(HandleID(handle), reply.context)
       reply.done()
@@ -62,7 +62,7 @@ extension FuseConnection {
   }
 
   func warm(_ request: waysfs_request, _ handle: UInt64, _ offset: UInt64, _ length: UInt64) {
-    let reply = FuseReply(request, self, interruptible: true)
+    let reply = FuseReply(request, self, .warm, interruptible: true)
     do throws(Errno) {
       let bytes = try operations.warm(HandleID(handle), offset: offset, length: length, reply.context)
       reply.warmed(bytes)
@@ -70,7 +70,7 @@ extension FuseConnection {
   }
 
   func release(_ request: waysfs_request, _ handle: UInt64) {
-    let reply = FuseReply(request, self)
+    let reply = FuseReply(request, self, .release)
     operations.release(HandleID(handle))
     reply.done()
   }

@@ -15,10 +15,14 @@ final class FuseConnection: @unchecked Sendable {
   let raw: OpaquePointer
   let operations: any FileOperations
   let log: Logger
+  let metrics: OperationMetrics?
   private let interrupted = Mutex<[Cancellation]>([])
 
-  init(options: MountOptions, operations: any FileOperations, log: Logger) throws(FuseSessionError) {
+  init(
+    options: MountOptions, operations: any FileOperations, metrics: OperationMetrics?, log: Logger
+  ) throws(FuseSessionError) {
     self.operations = operations
+    self.metrics = metrics
     self.log = log
     raw = try makeRawSession(options)
     waysfs_session_set_context(raw, Unmanaged.passUnretained(self).toOpaque())
@@ -75,9 +79,10 @@ private func makeRawSession(_ options: MountOptions) throws(FuseSessionError) ->
 
 /// Lookups in one directory run in parallel, and files opened for direct I/O can be mapped.
 ///
-/// Not HANDLE_KILLPRIV_V2: with it the file system, and no longer the kernel, would have to clear the set-user-ID bits
-/// of a file that somebody else writes to, and libfuse 3.14 does not pass on when.
-private let initFlags = WAYSFS_INIT_PARALLEL_DIROPS | WAYSFS_INIT_DIRECT_IO_ALLOW_MMAP
+/// HANDLE_KILLPRIV_V2: without it the kernel asks for an extended attribute (security.capability) before every write, as
+/// soon as there are extended attributes at all. With it the operations clear the set-user-ID bits of what is written.
+private let initFlags =
+  WAYSFS_INIT_PARALLEL_DIROPS | WAYSFS_INIT_DIRECT_IO_ALLOW_MMAP | WAYSFS_INIT_HANDLE_KILLPRIV_V2
 
 /// Workers that wait for a request at the same time. With fewer than about 4 they park and are woken all the time, which
 /// halves what 16 clients get; each that waits keeps up to 1 MiB of buffer.

@@ -12,12 +12,16 @@ struct FuseReply: ~Copyable, @unchecked Sendable {
   // Sendable: libfuse lets a request be answered from any thread, and only its owner has this value.
   private var request: waysfs_request?
   private let connection: FuseConnection
+  private let meter: OperationMeter?
   private let cancellation: Cancellation?
 
   /// Takes charge of a request. An interruptible one pays for a cancellation: only for calls that may block.
-  init(_ request: waysfs_request, _ connection: FuseConnection, interruptible: Bool = false) {
+  init(
+    _ request: waysfs_request, _ connection: FuseConnection, _ operation: FuseOperation, interruptible: Bool = false
+  ) {
     self.request = request
     self.connection = connection
+    meter = connection.metrics?.begin(operation)
     guard interruptible else {
       cancellation = nil
       return
@@ -51,6 +55,7 @@ struct FuseReply: ~Copyable, @unchecked Sendable {
     guard let request = request.take() else { return false }
     // Before the reply: after it the request, and soon the cancellation, are gone.
     if cancellation != nil { waysfs_request_unwatch(request) }
+    meter?.end()
     return send(request) == 0
   }
 

@@ -33,11 +33,14 @@ public final class FuseSession: Sendable {
 
   /// Prepares a mount; nothing is mounted yet.
   ///
+  /// - Parameter metrics: counts the kernel's requests.
   /// - Throws: `badOption` for options libfuse does not know.
-  public init(options: MountOptions, operations: any FileOperations, log: Logger) throws(FuseSessionError) {
+  public init(
+    options: MountOptions, operations: any FileOperations, metrics: OperationMetrics? = nil, log: Logger
+  ) throws(FuseSessionError) {
     self.options = options
     self.log = log
-    connection = try FuseConnection(options: options, operations: operations, log: log)
+    connection = try FuseConnection(options: options, operations: operations, metrics: metrics, log: log)
     invalidator = Invalidator(connection)
   }
 

@@ -30,6 +30,26 @@ extension InMemoryBucket {
     return page
   }
 
+  /// One page of all keys, as a server makes it whose directories are directories.
+  func pageByNames(_ request: ListRequest) -> ListPage {
+    func precedes(_ left: ObjectKey, _ right: ObjectKey) -> Bool {
+      let slash = UInt8(ascii: "/")
+      let (left, right) = (left.string.utf8.split(separator: slash), right.string.utf8.split(separator: slash))
+      return left.lexicographicallyPrecedes(right) { $0.lexicographicallyPrecedes($1) }
+    }
+    let after = request.continuation.map { ObjectKey($0) } ?? request.startAfter
+    let keys = sortedKeys.filter { key in
+      key.hasPrefix(request.prefix) && after.map { precedes($0, key) } ?? true
+    }.sorted(by: precedes)
+    let limit = min(max(request.limit, 1), 1000)
+    let entries = keys.prefix(limit).compactMap { key in
+      objects[key].map {
+        ListEntry(key: key, size: $0.metadata.size, etag: $0.metadata.etag, lastModified: $0.metadata.lastModified)
+      }
+    }
+    return ListPage(entries: entries, continuation: keys.count > limit ? entries.last?.key.string : nil)
+  }
+
   private func start(of request: ListRequest) throws(ObjectStoreError) -> Int {
     let prefix = ObjectKey(request.prefix)
     let first = sortedKeys.firstIndex(partitionedBy: { $0 >= prefix })

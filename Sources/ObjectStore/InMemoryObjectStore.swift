@@ -15,6 +15,11 @@ public final class InMemoryObjectStore: ObjectStore {
     public var honoursConditions: Bool
     /// Whether completions of multipart uploads obey theirs, too.
     public var honoursConditionsOfCompletions: Bool
+    /// Whether listings without a delimiter come in the order of the names between the slashes, as those of a server whose
+    /// directories are directories: `a/x` before `a-/x`.
+    public var listsByNames = false
+    /// Whether a listing can begin in the middle; false is a server that begins with the first key whatever it is asked.
+    public var honoursStartAfter = true
     /// Bytes of a GET that are handed to the sink at once.
     public var pieceSize: Int
     /// Where answers are delivered; nil delivers them before the call returns.

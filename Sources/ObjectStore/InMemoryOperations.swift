@@ -46,7 +46,11 @@ extension InMemoryObjectStore {
   public func list(
     _ request: ListRequest, _ cancellation: Cancellation?, _ completion: @escaping StoreCompletion<ListPage>
   ) {
-    perform(nil, cancellation, completion) { bucket, _ throws(ObjectStoreError) in try bucket.page(request) }
+    var request = request
+    if !options.honoursStartAfter { request.startAfter = nil }
+    perform(nil, cancellation, completion) { [request, options] bucket, _ throws(ObjectStoreError) in
+      options.listsByNames && !request.delimited ? bucket.pageByNames(request) : try bucket.page(request)
+    }
   }
 
   /// See `ObjectStore.put`.

@@ -1,5 +1,6 @@
 public import Basics
 import BlockCache
+import Metrics
 public import ObjectStore
 import Synchronization
 
@@ -51,6 +52,7 @@ public final class ObjectReader: Sendable {
 
     var ahead = plan.ahead
     if let pins = object.hit(range) {
+      path.counters.add(to: ReadCounter.hits.rawValue)
       completion(.success(ReadSlices(object.slices(range) { pins[$0] })))
       var effects = PoolEffects()
       let (use, last) = object.uses(range, isStreaming: plan.isStreaming)
@@ -60,6 +62,7 @@ public final class ObjectReader: Sendable {
     } else if cancellation?.isCancelled == true {
       return completion(.failure(object.error(.cancelled, "The caller gave up.")))
     } else {
+      path.counters.add(to: ReadCounter.misses.rawValue)
       let read = PendingRead(
         range: range, demand: plan.demand, reader: id, isStreaming: plan.isStreaming, cancellation: cancellation,
         completion: completion)

@@ -1,7 +1,21 @@
 public import BlockCache
 public import Logging
+import Metrics
 public import ObjectStore
 import Synchronization
+
+/// How reads were answered.
+public struct ReadStatistics: Hashable, Sendable {
+  /// Reads whose bytes were all in memory.
+  public var hits: UInt64
+  /// Reads that had to wait for the disk cache or the network.
+  public var misses: UInt64
+}
+
+/// The places of what is counted.
+enum ReadCounter: Int, CaseIterable {
+  case hits, misses
+}
 
 /// Reads objects through the block cache: reads ahead, coalesces, and never mixes versions.
 ///
@@ -31,6 +45,7 @@ public final class ReadPath: Sendable {
   let log: Logger
   private let share: ReadShare
   private let registry = Mutex(Registry())
+  let counters = CounterBlock(count: ReadCounter.allCases.count)
 
   var disk: DiskStage? { share.disk }
 
@@ -58,6 +73,11 @@ public final class ReadPath: Sendable {
   /// Ends what goes on at the disk cache, and waits for it; that of all who share it. What is read afterwards comes from
   /// the network.
   public func shutDown() { share.shutDown() }
+
+  /// How reads were answered since the start. Does not block.
+  public var statistics: ReadStatistics {
+    ReadStatistics(hits: counters[ReadCounter.hits.rawValue], misses: counters[ReadCounter.misses.rawValue])
+  }
 
   /// The longest read that is answered at once, in bytes: with any alignment it fits into the pool.
   public var maximumReadLength: Int { (pool.capacity - 1) * BlockGeometry.blockSize }
@@ -109,6 +129,24 @@ public final class ReadPath: Sendable {
     guard registry.objects.count >= registry.sweepAt else { return }
     registry.objects = registry.objects.filter { $0.value.object != nil }
     registry.sweepAt = max(64, registry.objects.count * 2)
+  }
+
+  // MARK: What is at hand
+
+  /// How many bytes of a version are in memory or in the disk cache. May block for local I/O.
+  public func cachedBytes(key: ObjectKey, etag: ETag, size: UInt64) -> UInt64 {
+    guard size > 0 else { return 0 }
+    let place = ObjectPlace(key: key, etag: etag)
+    let known = registry.withLock { $0.objects[identity(place, size)]?.object }
+    var masks = known?.readyGranules ?? [:]
+    if let disk, !disk.cache.isOff {
+      let version = ObjectVersion(bucket: store.bucket, key: key, etag: etag)
+      for run in disk.cache.granules(of: disk.cache.identity(of: version, size: size)) {
+        for index in Granules.blocks(run) { masks[index, default: .none].insert(Granules.mask(run, in: index)) }
+      }
+    }
+    // Only the last granule may be shorter than the others.
+    return min(size, masks.values.reduce(0) { $0 + UInt64($1.count) } * Granules.size)
   }
 
   /// Memory is in use.

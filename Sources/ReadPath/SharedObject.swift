@@ -80,6 +80,9 @@ final class SharedObject: BlockOwner, Sendable {
     }
   }
 
+  /// The granules that are in memory, by block.
+  var readyGranules: [UInt64: GranuleMask] { state.withLock { $0.blocks.mapValues(\.ready) } }
+
   /// The memory of `range` in blocks that are pinned, in order.
   func slices(_ range: ByteRange, _ handle: (Int) -> BlockHandle?) -> [UnsafeRawBufferPointer] {
     let blocks = Granules.blocks(range)

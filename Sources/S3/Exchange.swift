@@ -13,6 +13,7 @@ final class Exchange<Value: Sendable>: Sendable {
 
   private struct State {
     var report: Report?
+    var attempts = 0
     var failures = 0
     var lastCost: Int?
     var mayBeApplied = false
@@ -27,14 +28,17 @@ final class Exchange<Value: Sendable>: Sendable {
   private static var maximumRenewals: Int { 3 }
 
   private let core: ClientCore
+  private let counters: RequestCounters?
   private let operation: Operation<Value>
   private let cancellation: Cancellation?
   private let state: Mutex<State>
 
   private init(
-    _ core: ClientCore, _ operation: Operation<Value>, _ cancellation: Cancellation?, _ report: @escaping Report
+    _ core: ClientCore, _ counters: RequestCounters?, _ operation: Operation<Value>, _ cancellation: Cancellation?,
+    _ report: @escaping Report
   ) {
     self.core = core
+    self.counters = counters
     self.operation = operation
     self.cancellation = cancellation
     state = Mutex(State(report: report))
@@ -42,9 +46,10 @@ final class Exchange<Value: Sendable>: Sendable {
 
   /// Starts an operation.
   static func run(
-    _ core: ClientCore, _ operation: Operation<Value>, _ cancellation: Cancellation?, _ report: @escaping Report
+    _ core: ClientCore, _ metrics: RequestMetrics?, _ operation: Operation<Value>, _ cancellation: Cancellation?,
+    _ report: @escaping Report
   ) {
-    let exchange = Exchange(core, operation, cancellation, report)
+    let exchange = Exchange(core, metrics?.counters(operation.kind), operation, cancellation, report)
     let token = cancellation?.addHandler { exchange.cancelWait() }
     exchange.state.withLock { $0.token = token }
     exchange.attempt()
@@ -60,14 +65,23 @@ final class Exchange<Value: Sendable>: Sendable {
     let request = operation.request()
     let refused = RefusedBody()
     let operation = operation
+    let isRepeated = state.withLock { state in
+      state.attempts += 1
+      return state.attempts > 1
+    }
+    let meter = counters.map { AttemptMeter($0, core.time, request, isRepeated: isRepeated) }
     core.http.send(
       core.builder.signed(request, credentials, at: now), cancellation: cancellation,
       destination: { head in
-        (200..<300).contains(head.status) ? operation.destination(head) : refused.destination(head)
+        let destination =
+          (200..<300).contains(head.status) ? operation.destination(head) : refused.destination(head)
+        return meter?.began(destination) ?? destination
       },
       completion: { result in
         let outcome = Self.outcome(result, refused, operation)
-        self.attemptEnded(outcome, sent: now, credentials)
+        let failure = self.failure(outcome, sent: now)
+        meter?.ended(result, failure?.error.code)
+        self.attemptEnded(outcome, failure, credentials)
       })
   }
 
@@ -82,25 +96,29 @@ final class Exchange<Value: Sendable>: Sendable {
     }
   }
 
-  private func attemptEnded(
-    _ outcome: Result<Outcome<Value>, HTTPError>, sent now: Timestamp, _ credentials: S3Credentials
-  ) {
-    let failure: AttemptFailure
+  /// What was wrong with an attempt; nil when it was a success.
+  private func failure(_ outcome: Result<Outcome<Value>, HTTPError>, sent now: Timestamp) -> AttemptFailure? {
     switch outcome {
-    case .success(.value(let value)):
-      core.credentials.noteAccepted(credentials)
-      let lastCost = state.withLock { $0.lastCost }
-      core.budget.withLock { $0.succeeded(lastCost: lastCost) }
-      return finish(.success(value))
+    case .success(.value): nil
     case .success(.refused(let refusal)):
-      failure = AttemptFailure(
+      AttemptFailure(
         refusal, region: core.builder.region, forKey: operation.key != nil, now: now,
         alsoRetried: operation.alsoRetried)
-    case .success(.incomplete(let error)): failure = AttemptFailure(incomplete: error)
-    case .success(.failed(let error)): failure = AttemptFailure(final: error)
-    case .failure(let error): failure = AttemptFailure(error)
+    case .success(.incomplete(let error)): AttemptFailure(incomplete: error)
+    case .success(.failed(let error)): AttemptFailure(final: error)
+    case .failure(let error): AttemptFailure(error)
     }
-    repeatAfter(failure, credentials)
+  }
+
+  private func attemptEnded(
+    _ outcome: Result<Outcome<Value>, HTTPError>, _ failure: AttemptFailure?, _ credentials: S3Credentials
+  ) {
+    if let failure { return repeatAfter(failure, credentials) }
+    guard case .success(.value(let value)) = outcome else { return }
+    core.credentials.noteAccepted(credentials)
+    let lastCost = state.withLock { $0.lastCost }
+    core.budget.withLock { $0.succeeded(lastCost: lastCost) }
+    finish(.success(value))
   }
 
   private func repeatAfter(_ failure: AttemptFailure, _ credentials: S3Credentials) {
@@ -204,7 +222,7 @@ final class Exchange<Value: Sendable>: Sendable {
 
   private func log(_ failure: AttemptFailure, _ next: String) {
     core.log.debug(
-      "\(operation.name) failed, \(next): \(failure.error.about(operation.bucket, operation.key).description)")
+      "\(operation.kind.rawValue) failed, \(next): \(failure.error.about(operation.bucket, operation.key).description)")
   }
 }
 

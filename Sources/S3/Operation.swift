@@ -16,8 +16,7 @@ enum Outcome<Value: Sendable>: Sendable {
 
 /// An operation on the server, as a description that the exchange works through.
 struct Operation<Value: Sendable>: Sendable {
-  /// The name in S3's API, for the log.
-  var name: String
+  var kind: RequestKind
   var bucket: String?
   var key: ObjectKey?
   /// The request of the next attempt. Called for each attempt.
@@ -37,10 +36,10 @@ struct Operation<Value: Sendable>: Sendable {
 extension Operation {
   /// An operation whose answer is collected in memory.
   init(
-    _ name: String, _ request: S3Request, limit: Int, read: @escaping @Sendable (HTTPResponse) -> Outcome<Value>
+    _ kind: RequestKind, _ request: S3Request, limit: Int, read: @escaping @Sendable (HTTPResponse) -> Outcome<Value>
   ) {
     self.init(
-      name: name, bucket: request.bucket, key: request.key, request: { request },
+      kind: kind, bucket: request.bucket, key: request.key, request: { request },
       destination: { _ in .collect(limit: limit) }, read: read)
   }
 }

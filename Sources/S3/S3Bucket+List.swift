@@ -18,13 +18,13 @@ extension S3Bucket {
     } else if let after = request.startAfter {
       query.append(("start-after", after.string))
     }
-    let operation = Operation<ListPage>("ListObjectsV2", self.request(.get, nil, query), limit: core.answerLimit) {
+    let operation = Operation<ListPage>(.listObjects, self.request(.get, nil, query), limit: core.answerLimit) {
       response in
       response.parsed { () throws(XMLError) in
         try parseXML(Array(withoutLeadingSpace(response.body)), into: ListingHandler()).finish(request)
       }
     }
-    Exchange.run(core, operation, cancellation) { result, _ in completion(result) }
+    Exchange.run(core, metrics, operation, cancellation) { result, _ in completion(result) }
   }
 
   /// See `ObjectStore.deleteMany` (S3: DeleteObjects). Keys that XML cannot carry are deleted one by one.
@@ -61,7 +61,7 @@ extension S3Bucket {
       wire.headers.append(HTTPHeader("Content-MD5", base64(Digest.of(bytes, .md5))))
     }
     let (bucket, region) = (bucket, core.builder.region)
-    let operation = Operation<[ObjectKey: ObjectStoreError]>("DeleteObjects", wire, limit: core.answerLimit) {
+    let operation = Operation<[ObjectKey: ObjectStoreError]>(.deleteObjects, wire, limit: core.answerLimit) {
       response in
       response.parsed { () throws(XMLError) in
         let document = try response.records("Error", root: "DeleteResult")
@@ -75,7 +75,7 @@ extension S3Bucket {
         return failed
       }
     }
-    Exchange.run(core, operation, cancellation) { result, _ in completion(result) }
+    Exchange.run(core, metrics, operation, cancellation) { result, _ in completion(result) }
   }
 
   private func deleteSingly(

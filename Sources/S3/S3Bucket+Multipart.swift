@@ -12,14 +12,14 @@ extension S3Bucket {
     guard checked(key, attributes, completion) else { return }
     var wire = request(.post, key, [("uploads", "")])
     wire.add(attributes)
-    let operation = Operation<MultipartUpload>("CreateMultipartUpload", wire, limit: core.answerLimit) { response in
+    let operation = Operation<MultipartUpload>(.createUpload, wire, limit: core.answerLimit) { response in
       // The second name is rclone's.
       response.parsedUnlessRefused(root: "InitiateMultipartUploadResult", "InitiateMultipartUpload") {
         document throws(XMLError) in
         MultipartUpload(key: key, id: try document.required("UploadId"))
       }
     }
-    Exchange.run(core, operation, cancellation) { result, _ in completion(result) }
+    Exchange.run(core, metrics, operation, cancellation) { result, _ in completion(result) }
   }
 
   /// See `ObjectStore.uploadPart` (S3: UploadPart).
@@ -34,10 +34,10 @@ extension S3Bucket {
       return completion(.failure(error.about(bucket, upload.key)))
     }
     sent.add(to: &wire)
-    let operation = Operation<UploadedPart>("UploadPart", wire, limit: core.answerLimit) { response in
+    let operation = Operation<UploadedPart>(.uploadPart, wire, limit: core.answerLimit) { response in
       sent.outcome(response) { UploadedPart(number: number, etag: $0, size: body.length) }
     }
-    Exchange.run(core, operation, cancellation) { [self] result, _ in
+    Exchange.run(core, metrics, operation, cancellation) { [self] result, _ in
       guard case .failure(let error) = result, error.code == .corruptResponse, let tag = sent.mismatch else {
         return completion(result.ofUpload())
       }
@@ -78,7 +78,7 @@ extension S3Bucket {
     wire.headers.append(copySource(source))
     wire.headers.append(HTTPHeader("x-amz-copy-source-range", "bytes=\(range.offset)-\(range.end - 1)"))
     if let sourceMatch { wire.headers.append(HTTPHeader("x-amz-copy-source-if-match", sourceMatch.quoted)) }
-    let operation = Operation<UploadedPart>("UploadPartCopy", wire, limit: core.answerLimit) { response in
+    let operation = Operation<UploadedPart>(.copyPart, wire, limit: core.answerLimit) { response in
       if response.body.isEmpty {
         // What rclone answers: it has taken the request for an UploadPart, and stored a part without bytes.
         return .failed(
@@ -88,7 +88,7 @@ extension S3Bucket {
         UploadedPart(number: number, etag: ETag(try document.required("ETag")), size: range.length)
       }
     }
-    Exchange.run(core, operation, cancellation) { result, _ in completion(result) }
+    Exchange.run(core, metrics, operation, cancellation) { result, _ in completion(result) }
   }
 
   /// See `ObjectStore.completeUpload` (S3: CompleteMultipartUpload).
@@ -112,12 +112,12 @@ extension S3Bucket {
       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>"
         + "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\(list.joined())"
         + "</CompleteMultipartUpload>")
-    let operation = Operation<PutResult>("CompleteMultipartUpload", wire, limit: core.answerLimit) { response in
+    let operation = Operation<PutResult>(.completeUpload, wire, limit: core.answerLimit) { response in
       response.parsedUnlessRefused(root: "CompleteMultipartUploadResult") { document throws(XMLError) in
         PutResult(etag: ETag(try document.required("ETag")), versionID: MetadataParser.versionID(response.head))
       }
     }
-    Exchange.run(core, operation, cancellation) { [self] result, mayBeApplied in
+    Exchange.run(core, metrics, operation, cancellation) { [self] result, mayBeApplied in
       guard case .failure(let error) = result.ofUpload(condition) else { return completion(result) }
       // Words for "that upload is done", and those of servers that have no word for it.
       let isOver = [.noSuchUpload, .preconditionFailed, .conflict].contains(error.code)
@@ -139,8 +139,8 @@ extension S3Bucket {
     _ upload: MultipartUpload, _ cancellation: Cancellation?, _ completion: @escaping StoreCompletion<Void>
   ) {
     let wire = request(.delete, upload.key, [("uploadId", upload.id)])
-    let operation = Operation<Void>("AbortMultipartUpload", wire, limit: core.answerLimit) { _ in .value(()) }
-    Exchange.run(core, operation, cancellation) { result, _ in
+    let operation = Operation<Void>(.abortUpload, wire, limit: core.answerLimit) { _ in .value(()) }
+    Exchange.run(core, metrics, operation, cancellation) { result, _ in
       let result = result.ofUpload()
       if case .failure(let error) = result, error.code == .noSuchUpload { return completion(.success(())) }
       completion(result)

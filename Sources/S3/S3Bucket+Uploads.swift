@@ -10,7 +10,7 @@ extension S3Bucket {
   ) {
     guard checked(upload.key, completion) else { return }
     collect(
-      "ListParts", key: upload.key, from: [], [], cancellation,
+      .listParts, key: upload.key, from: [], [], cancellation,
       query: { marker in [("uploadId", upload.id), ("max-parts", "1000")] + marker },
       read: { response throws(XMLError) in
         let document = try response.records("Part", root: "ListPartsResult", "ListPartsResponse")
@@ -33,7 +33,7 @@ extension S3Bucket {
     prefix: String, _ cancellation: Cancellation?, _ completion: @escaping StoreCompletion<[MultipartUpload]>
   ) {
     collect(
-      "ListMultipartUploads", key: nil, from: [], [], cancellation,
+      .listUploads, key: nil, from: [], [], cancellation,
       query: { marker in
         // No encoding is asked for: one server here announces it and does not do it.
         [("uploads", ""), ("max-uploads", "1000"), ("prefix", prefix)] + marker
@@ -61,13 +61,13 @@ extension S3Bucket {
 
   /// Fetches page after page until one is the last.
   private func collect<Item: Sendable>(
-    _ name: String, key: ObjectKey?, from marker: Query, _ earlier: [Item], _ cancellation: Cancellation?,
+    _ kind: RequestKind, key: ObjectKey?, from marker: Query, _ earlier: [Item], _ cancellation: Cancellation?,
     query: @escaping @Sendable (Query) -> Query,
     read: @escaping @Sendable (HTTPResponse) throws(XMLError) -> PageOf<Item>,
     _ completion: @escaping StoreCompletion<[Item]>
   ) {
     let wire = request(.get, key, query(marker))
-    let operation = Operation<PageOf<Item>>(name, wire, limit: core.answerLimit) { response in
+    let operation = Operation<PageOf<Item>>(kind, wire, limit: core.answerLimit) { response in
       response.parsed { () throws(XMLError) in
         let page = try read(response)
         if let next = page.next, next.elementsEqual(marker, by: { $0 == $1 }) || next.isEmpty {
@@ -76,13 +76,13 @@ extension S3Bucket {
         return page
       }
     }
-    Exchange.run(core, operation, cancellation) { [self] result, _ in
+    Exchange.run(core, metrics, operation, cancellation) { [self] result, _ in
       switch result {
       case .failure(let error): completion(.failure(error))
       case .success(let page):
         let all = earlier + page.items
         guard let next = page.next else { return completion(.success(all)) }
-        collect(name, key: key, from: next, all, cancellation, query: query, read: read, completion)
+        collect(kind, key: key, from: next, all, cancellation, query: query, read: read, completion)
       }
     }
   }

@@ -16,7 +16,7 @@ extension S3Bucket {
     var plain = self.request(.put, request.key)
     plain.add(request.attributes)
     body.add(to: &plain)
-    var operation = Operation<PutResult>("PutObject", plain, limit: core.answerLimit) { response in
+    var operation = Operation<PutResult>(.putObject, plain, limit: core.answerLimit) { response in
       body.outcome(response) { PutResult(etag: $0, versionID: MetadataParser.versionID(response.head)) }
     }
     operation.request = { [plain] in
@@ -28,7 +28,7 @@ extension S3Bucket {
     }
     // Another write is under way. It may be an earlier attempt of this one.
     if request.condition != .none { operation.alsoRetried = ["ConditionalRequestConflict", "OperationAborted"] }
-    Exchange.run(core, operation, cancellation) { [self] result, mayBeApplied in
+    Exchange.run(core, metrics, operation, cancellation) { [self] result, mayBeApplied in
       guard case .failure(let error) = result else { return completion(result) }
       let final = error.asFailedCondition(request.condition)
       // With a wrong tag too: the next attempt was made to replace a version that may never have been.
@@ -96,13 +96,13 @@ extension S3Bucket {
     if let etag = request.sourceMatch { wire.headers.append(HTTPHeader("x-amz-copy-source-if-match", etag.quoted)) }
     wire.headers.append(HTTPHeader("x-amz-metadata-directive", request.attributes == nil ? "COPY" : "REPLACE"))
     if let attributes = request.attributes { wire.add(attributes) }
-    let operation = Operation<PutResult?>("CopyObject", wire, limit: core.answerLimit) { response in
+    let operation = Operation<PutResult?>(.copyObject, wire, limit: core.answerLimit) { response in
       response.parsedUnlessRefused(root: "CopyObjectResult") { document throws(XMLError) in
         guard let tag = document["ETag"], !tag.isEmpty else { return nil }
         return PutResult(etag: ETag(tag), versionID: MetadataParser.versionID(response.head))
       }
     }
-    Exchange.run(core, operation, cancellation) { [self] result, _ in
+    Exchange.run(core, metrics, operation, cancellation) { [self] result, _ in
       switch result {
       case .failure(let error): completion(.failure(error))
       case .success(let told?): completion(.success(told))

@@ -7,16 +7,18 @@ public final class S3Bucket: ObjectStore {
   /// The bucket's name.
   public let bucket: String
   let core: ClientCore
+  let metrics: RequestMetrics?
 
-  init(_ bucket: String, _ core: ClientCore) {
+  init(_ bucket: String, _ core: ClientCore, _ metrics: RequestMetrics?) {
     self.bucket = bucket
     self.core = core
+    self.metrics = metrics
   }
 
   /// Asks for the bucket (S3: HeadBucket), and for the reason when it is refused: an answer to HEAD cannot tell it.
   public func headBucket(_ cancellation: Cancellation?, _ completion: @escaping StoreCompletion<Void>) {
-    let operation = Operation<Void>("HeadBucket", request(.head), limit: core.answerLimit) { _ in .value(()) }
-    Exchange.run(core, operation, cancellation) { [self] result, _ in
+    let operation = Operation<Void>(.headBucket, request(.head), limit: core.answerLimit) { _ in .value(()) }
+    Exchange.run(core, metrics, operation, cancellation) { [self] result, _ in
       guard case .failure(let error) = result, let status = error.httpStatus, (300..<500).contains(status) else {
         return completion(result)
       }
@@ -29,13 +31,13 @@ public final class S3Bucket: ObjectStore {
     _ key: ObjectKey, _ cancellation: Cancellation?, _ completion: @escaping StoreCompletion<ObjectMetadata>
   ) {
     guard checked(key, completion) else { return }
-    let operation = Operation<ObjectMetadata>("HeadObject", request(.head, key), limit: core.answerLimit) { response in
+    let operation = Operation<ObjectMetadata>(.headObject, request(.head, key), limit: core.answerLimit) { response in
       guard let size = MetadataParser.contentLength(response.head),
         let metadata = MetadataParser.metadata(response.head, size: size)
       else { return .failed(response.corrupt("The length, the tag or the date is missing.")) }
       return .value(metadata)
     }
-    Exchange.run(core, operation, cancellation) { result, _ in completion(result) }
+    Exchange.run(core, metrics, operation, cancellation) { result, _ in completion(result) }
   }
 
   /// See `ObjectStore.get` (S3: GetObject).
@@ -50,10 +52,10 @@ public final class S3Bucket: ObjectStore {
     }
     let download = Download(request, sink, plain: self.request(.get, request.key))
     let operation = Operation<ObjectMetadata>(
-      name: "GetObject", bucket: bucket, key: request.key, request: { download.nextRequest() },
+      kind: .getObject, bucket: bucket, key: request.key, request: { download.nextRequest() },
       destination: { download.begin($0) }, read: { download.end($0) }, salvage: { download.salvage($0) },
       progressed: { download.progressed() })
-    Exchange.run(core, operation, cancellation) { result, _ in completion(result) }
+    Exchange.run(core, metrics, operation, cancellation) { result, _ in completion(result) }
   }
 
   /// See `ObjectStore.delete` (S3: DeleteObject).
@@ -61,8 +63,8 @@ public final class S3Bucket: ObjectStore {
     _ key: ObjectKey, _ cancellation: Cancellation?, _ completion: @escaping StoreCompletion<Void>
   ) {
     guard checked(key, completion) else { return }
-    let operation = Operation<Void>("DeleteObject", request(.delete, key), limit: core.answerLimit) { _ in .value(()) }
-    Exchange.run(core, operation, cancellation) { result, _ in
+    let operation = Operation<Void>(.deleteObject, request(.delete, key), limit: core.answerLimit) { _ in .value(()) }
+    Exchange.run(core, metrics, operation, cancellation) { result, _ in
       if case .failure(let error) = result, error.code == .notFound { return completion(.success(())) }
       completion(result)
     }

@@ -103,14 +103,15 @@ public final class S3Client: Sendable {
   }
 
   /// The bucket of that name; nothing is sent.
-  public func bucket(_ name: String) -> S3Bucket { S3Bucket(name, core) }
+  /// - Parameter metrics: counts the requests about it.
+  public func bucket(_ name: String, metrics: RequestMetrics? = nil) -> S3Bucket { S3Bucket(name, core, metrics) }
 
   /// The buckets the credentials may see (S3: ListBuckets).
   public func listBuckets(
     _ cancellation: Cancellation? = nil, _ completion: @escaping StoreCompletion<[S3BucketInfo]>
   ) {
     let request = S3Request(method: .get, deadlines: core.deadlines)
-    let operation = Operation<[S3BucketInfo]>("ListBuckets", request, limit: core.answerLimit) { response in
+    let operation = Operation<[S3BucketInfo]>(.listBuckets, request, limit: core.answerLimit) { response in
       response.parsed { () throws(XMLError) in
         let document = try response.records("Bucket", depth: 3, root: "ListAllMyBucketsResult")
         return document.records.compactMap { record in
@@ -120,7 +121,7 @@ public final class S3Client: Sendable {
         }
       }
     }
-    Exchange.run(core, operation, cancellation) { result, _ in completion(result) }
+    Exchange.run(core, nil, operation, cancellation) { result, _ in completion(result) }
   }
 
   /// Makes a bucket in the configured region; one that is already ours is a success (S3: CreateBucket).
@@ -134,8 +135,8 @@ public final class S3Client: Sendable {
         "<CreateBucketConfiguration><LocationConstraint>\(xmlEscaped(core.builder.region))</LocationConstraint>"
           + "</CreateBucketConfiguration>")
     }
-    let operation = Operation<Void>("CreateBucket", request, limit: core.answerLimit) { _ in .value(()) }
-    Exchange.run(core, operation, cancellation) { result, _ in
+    let operation = Operation<Void>(.createBucket, request, limit: core.answerLimit) { _ in .value(()) }
+    Exchange.run(core, nil, operation, cancellation) { result, _ in
       if case .failure(let error) = result, error.serverCode == "BucketAlreadyOwnedByYou" {
         return completion(.success(()))
       }
@@ -148,7 +149,7 @@ public final class S3Client: Sendable {
     _ name: String, _ cancellation: Cancellation? = nil, _ completion: @escaping StoreCompletion<Void>
   ) {
     let request = S3Request(method: .delete, bucket: name, deadlines: core.deadlines)
-    let operation = Operation<Void>("DeleteBucket", request, limit: core.answerLimit) { _ in .value(()) }
-    Exchange.run(core, operation, cancellation) { result, _ in completion(result) }
+    let operation = Operation<Void>(.deleteBucket, request, limit: core.answerLimit) { _ in .value(()) }
+    Exchange.run(core, nil, operation, cancellation) { result, _ in completion(result) }
   }
 }

@@ -20,6 +20,20 @@ public enum ConflictName {
     return ObjectKey(key.string[..<start] + name + suffix)
   }
 
+  /// Whether a name is one that `key` gives.
+  public static func isOne(_ name: String) -> Bool {
+    let words = name.split(separator: " ", omittingEmptySubsequences: false)
+    // ... `(conflict` HOST DATE `TIME)`, or with a number behind the time.
+    for tail in [words.suffix(4), words.suffix(5)] where words.count >= tail.count && tail.first == "(conflict" {
+      let parts = tail.dropFirst().map { $0.hasSuffix(")") ? $0.dropLast() : $0 }
+      guard name.hasSuffix(")"), parts.count >= 3, parts.allSatisfy({ !$0.isEmpty }) else { continue }
+      let isDated = parts[1].split(separator: "-").count == 3 && parts[2].split(separator: ".").count == 3
+      let digits = (parts[1...].joined()).utf8.filter { $0 != UInt8(ascii: "-") && $0 != UInt8(ascii: ".") }
+      if isDated, digits.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) { return true }
+    }
+    return false
+  }
+
   /// `2026-11-22 16.49.37`: no colons, which some systems refuse in names.
   private static func date(_ time: Timestamp) -> String {
     let (year, month, day) = civilDate(daysSinceEpoch: time.seconds.floorDivided(by: 86_400))

@@ -117,6 +117,17 @@ public final class Journal: Sendable {
     }
   }
 
+  /// How many files are kept for a person: left open by a daemon that died, and not to be read. Blocks for local I/O.
+  public func keptFiles() -> (recovered: Int, quarantined: Int) {
+    func entries(_ folder: FilePath) -> Int {
+      Set(((try? FileSystem.names(in: folder)) ?? []).compactMap { JournalName.entry(of: $0) }).count
+    }
+    let areas = [own] + others.withLock { $0 }
+    return (
+      areas.reduce(0) { $0 + entries($1.recovered) }, areas.reduce(0) { $0 + entries($1.quarantine) }
+    )
+  }
+
   // MARK: Renames
 
   /// Notes a rename that is about to begin; on stable storage when this returns.

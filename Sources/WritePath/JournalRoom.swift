@@ -58,6 +58,9 @@ public final class JournalRoom: Sendable {
     }
   }
 
+  /// The most that all may reserve together; nil where only the disk's room counts.
+  var limit: UInt64? { bounds.limit }
+
   func used(by member: Int) -> UInt64 { state.withLock { $0.members[member] } }
 
   func reserve(_ bytes: UInt64, for member: Int, waits: Bool) throws(Errno) {

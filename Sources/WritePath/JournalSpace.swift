@@ -55,6 +55,9 @@ public final class JournalSpace: Sendable {
     self.init(in: JournalRoom(bounds: bounds, isShared: false, disk: disk))
   }
 
+  /// The most that may be reserved, by all who share the room; nil where only the disk's room counts.
+  public var limit: UInt64? { room.limit }
+
   /// Bytes that are reserved.
   public var used: UInt64 { room.used(by: member) }
 

@@ -50,6 +50,8 @@ extension StagedFile {
   /// bucket.
   public func upload(_ order: UploadOrder) throws(WriteError) -> UploadOutcome {
     try uploading.exclusive { () throws(WriteError) in
+      state.withLock { $0.uploads += 1 }
+      defer { state.withLock { $0.uploads -= 1 } }
       let attempts = 3
       for attempt in 1...attempts {
         do throws(WriteError) {

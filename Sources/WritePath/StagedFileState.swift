@@ -18,6 +18,8 @@ extension StagedFile {
     var uploadedChanges: UInt64 = 0
     /// The change that last touched each part.
     var partChanges: [Int: UInt64] = [:]
+    /// Uploads that hold the gate `uploading`, which is one at most.
+    var uploads = 0
     /// A write that failed; the file is not whole since.
     var failure: Errno?
     /// Whether unchanged parts are copied by the server; false once it said that it cannot.

@@ -157,6 +157,14 @@ final class UploadSession: Sendable {
     }
   }
 
+  /// Bytes in parts that the server has, and whether any is on its way.
+  var progress: (sent: UInt64, isSending: Bool) {
+    state.withLock { state in
+      let sent = state.parts.values.reduce(0) { $0 + UInt64($1.planned.range.count) }
+      return (sent, !state.claimed.isEmpty)
+    }
+  }
+
   // MARK: Streaming
 
   /// Notes that a part was handed to the workers.

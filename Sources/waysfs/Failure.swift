@@ -29,6 +29,8 @@ enum ExitStatus: Int32, Sendable {
   case failed = 1
   /// Unmounted, but not everything could be uploaded; a line on standard error says where it is kept.
   case unfinishedUploads = 2
+  /// `waysfs status` has found something that somebody should look after.
+  case needsAttention = 3
   /// The command line, an environment variable or a configuration file cannot be understood (EX_USAGE of sysexits.h).
   case usage = 64
 }

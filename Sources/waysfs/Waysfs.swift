@@ -58,6 +58,7 @@ struct Waysfs: ParsableCommand {
         waysfs flush /mnt/photos                wait until all that was written is in the bucket
         waysfs warm /mnt/photos/2024            fetch files into the disk cache
         waysfs umount /mnt/photos               unmount, and wait for the uploads
+        waysfs status                           show how the mounts do
         waysfs recover                          show what could not be uploaded
         waysfs buckets list                     show the buckets of the account
         waysfs doctor photos                    check whether this machine can mount it
@@ -71,11 +72,13 @@ struct Waysfs: ParsableCommand {
         0   done
         1   not done; a line on standard error says why and what to do
         2   unmounted, but not everything could be uploaded; the line says where it is kept
+        3   status: a mount is dead or silent, or uploads have failed
         64  the command line or a setting cannot be understood
       """,
     version: "waysfs \(version)",
     subcommands: [
-      MountCommand.self, FlushCommand.self, WarmCommand.self, UmountCommand.self, RecoverCommand.self,
+      MountCommand.self, FlushCommand.self, WarmCommand.self, UmountCommand.self, StatusCommand.self,
+      LogLevelCommand.self, RecoverCommand.self,
       BucketsCommand.self, CredentialsCommand.self, DoctorCommand.self, ConfigCommand.self, DocsCommand.self,
     ])
 }

@@ -170,11 +170,23 @@ final class Faults: Sendable {
 /// Changes a file behind the back of the caches.
 enum Damage {
   static func flip(_ path: FilePath, at offset: Int) throws {
+    try waitForTick(path)
     let file = try CacheDisk().open(path)
     var byte: UInt8 = 0
     _ = try withUnsafeMutableBytes(of: &byte) { try CacheDisk().read(file, path, into: $0, at: UInt64(offset)) }
     byte ^= 0x10
     try withUnsafeBytes(of: byte) { try CacheDisk().write($0, to: file, path, at: UInt64(offset)) }
+  }
+
+  /// Until the time of the next change differs from that of the last: before Linux 6.13 files have the time of a clock
+  /// that ticks every few milliseconds.
+  private static func waitForTick(_ path: FilePath) throws {
+    guard let status = try CacheDisk().status(path) else { return }
+    var now = timespec()
+    repeat {
+      sched_yield()
+      clock_gettime(CLOCK_REALTIME_COARSE, &now)
+    } while Timestamp(seconds: Int64(now.tv_sec), nanoseconds: UInt32(now.tv_nsec)) <= status.changed
   }
 
   static func cut(_ path: FilePath, to length: Int) throws {

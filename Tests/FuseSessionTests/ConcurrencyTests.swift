@@ -51,6 +51,39 @@ import Testing
     }
   }
 
+  @Test func anOwnQuestionGoesTheWayOfARequestAndWaitsForAThread() throws {
+    let (inside, gate, asked) = (Signal(), Signal(), Signal())
+    var hooks = FakeFilesystem.Hooks()
+    hooks.lookup = { (_, _) throws(Errno) in
+      inside.set()
+      if !gate.wait(seconds: 3 * patience) { throw .timedOut }
+    }
+    try withMount(FakeFilesystem(hooks), adjusting: { $0.workerThreads = 1 }) { (mount) throws in
+      let (path, session) = (mount.path, mount.session)
+      let before = session.load
+      session.ask()
+      #expect(session.load.requests > before.requests)
+      let client = try startThread { _ = try? status("\(path)/absent") }
+      #expect(inside.wait())
+      #expect(session.load.isSaturated)
+      let question = try startThread {
+        session.ask()
+        asked.set()
+      }
+      #expect(!asked.wait(seconds: 0))
+      gate.set()
+      #expect(asked.wait())
+      for thread in [client, question] { pthread_join(thread, nil) }
+    }
+  }
+
+  @Test func aMountThatIsGoneIsNotAsked() throws {
+    try withMount(FakeFilesystem()) { (mount) throws in
+      try mount.session.unmount(lazy: true)
+      mount.session.ask()
+    }
+  }
+
   @Test func workersGrowWhileCallsBlockAndNotWithoutThem() throws {
     let meeting = Meeting(of: 20)
     var hooks = FakeFilesystem.Hooks()

@@ -177,11 +177,11 @@ import Testing
       let writebackCache: UInt64 = 1 << 16
       for wanted in [
         asyncRead, atomicTruncate, autoInvalidate, readDirectoryPlusAuto, WAYSFS_INIT_PARALLEL_DIROPS,
-        WAYSFS_INIT_DIRECT_IO_ALLOW_MMAP,
+        WAYSFS_INIT_DIRECT_IO_ALLOW_MMAP, WAYSFS_INIT_HANDLE_KILLPRIV_V2,
       ] {
         #expect(flags & wanted != 0)
       }
-      #expect(flags & (exportSupport | writebackCache | WAYSFS_INIT_HANDLE_KILLPRIV_V2) == 0)
+      #expect(flags & (exportSupport | writebackCache) == 0)
     }
   }
 }

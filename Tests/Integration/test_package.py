@@ -103,6 +103,21 @@ def test_it_is_the_same_when_it_is_built_again(package, tmp_path):
     assert (tmp_path / "again" / package.name).read_bytes() == package.read_bytes()
 
 
+def test_the_configuration_it_brings_can_be_used(waysfs, tmp_path):
+    """With the examples in it made into settings."""
+    text = (ROOT / "packaging/config").read_text()
+    config = tmp_path / "config"
+    config.write_text(re.sub(r"^#(\[|\w[\w-]* = )", r"\1", text, flags=re.MULTILINE))
+    rows = json.loads(waysfs.run("config", "--json", "--config", config, "--profile", "archive").stdout)
+    values = {row["name"]: row["value"] for row in rows}
+    assert values["region"] == "eu-central-1" and values["log-level"] == "notice"
+    example = tmp_path / "credentials"
+    example.write_text((ROOT / "packaging/examples/credentials").read_text())
+    example.chmod(0o600)
+    shown = waysfs.run("config", "--credentials-file", example).stdout
+    assert re.search(rf"^credentials +key pair +.*{re.escape(str(example))}", shown, re.MULTILINE), shown
+
+
 # MARK: Installing and mounting
 
 
@@ -112,7 +127,10 @@ def test_it_runs_without_a_toolchain_and_starts_nothing(clean, package):
     assert "warning" not in said and "error" not in said
     assert clean.run("dpkg", "--verify", "waysfs").stdout == ""
     assert clean.processes() == []
-    assert not [path for path in clean.paths() if "swift" in path.lower()]
+    new = clean.paths() - before
+    assert not [path for path in new if "swift" in path.lower()]
+    # No unit is enabled, and nothing is there to be: what to mount is for the administrator to say.
+    assert {path for path in new if path.startswith("/etc")} == {"/etc/waysfs", "/etc/waysfs/config"}
     libraries = clean.run("ldd", "/usr/bin/waysfs").stdout
     assert "not found" not in libraries and "swift" not in libraries
 
@@ -247,6 +265,10 @@ def test_a_purge_keeps_what_was_not_uploaded(installed, package, bucket, proxy):
     configure(installed, bucket, server.endpoint)
     items = json.loads(installed.run("waysfs", "recover", "--json").stdout)
     assert [(item["key"], item["state"]) for item in items] == [("unsent", "pending")]
+    # As from the disk of another machine.
+    installed.run("cp", "--archive", "/var/cache/waysfs", "/root/old")
+    there = json.loads(installed.run("waysfs", "recover", "--json", "--cache-dir", "/root/old").stdout)
+    assert [item["key"] for item in there] == ["unsent"]
     server.script = lambda request, forward: forward()
     installed.run("waysfs", "recover", "--upload", bucket.name)
     assert bucket.get("unsent") == TEXT

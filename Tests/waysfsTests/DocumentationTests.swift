@@ -42,6 +42,7 @@ struct DocumentationTests {
     let known = Set(
       OptionSpelling.all.map(\.name) + [
         "lazy", "json", "upload", "export", "discard", "yes", "version", "help", "tier", "write",
+        "watch", "prometheus",
       ])
     for line in try manual().split(separator: "\n") where line.hasPrefix(".It Fl Fl ") {
       let name = line.dropFirst(10).prefix { $0 != " " }
@@ -65,7 +66,7 @@ struct DocumentationTests {
   @Test func exitCodesAreDocumented() throws {
     let manual = try manual()
     let help = Waysfs.helpMessage(columns: 10_000)
-    for code in [waysfs.ExitStatus.success, .failed, .unfinishedUploads, .usage] {
+    for code in [waysfs.ExitStatus.success, .failed, .unfinishedUploads, .needsAttention, .usage] {
       #expect(manual.contains(".It \(code.rawValue)\n"))
       #expect(help.contains("\n  \(code.rawValue) "))
     }

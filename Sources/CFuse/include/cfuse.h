@@ -134,8 +134,9 @@ struct waysfs_callbacks {
   void (*sync_directory)(void *context, waysfs_request request, uint64_t handle);
   void (*release_directory)(void *context, waysfs_request request, uint64_t handle);
   void (*statistics)(void *context, waysfs_request request, uint64_t inode);
-  /* Of one extended attribute the value, or of all the names, each with a NUL; room 0 asks for the length. */
+  /* Only names that begin with WAYSFS_ATTRIBUTE_PREFIX; room 0 asks for the length. */
   void (*get_attribute)(void *context, waysfs_request request, uint64_t inode, const char *name, size_t room);
+  /* The names of all, each with a NUL behind it; room 0 asks for the length. */
   void (*list_attributes)(void *context, waysfs_request request, uint64_t inode, size_t room);
   void (*access)(void *context, waysfs_request request, uint64_t inode, uint32_t mask);
   void (*warm)(void *context, waysfs_request request, uint64_t handle, uint64_t offset, uint64_t length);
@@ -145,8 +146,12 @@ struct waysfs_callbacks {
   void (*deliver_interrupts)(void *context);
 };
 
+/* How the names of the extended attributes begin that can be read. Any other is answered with EOPNOTSUPP. */
+#define WAYSFS_ATTRIBUTE_PREFIX "user.waysfs."
+
 /* FUSE_INIT bits that libfuse 3.14 has no way to send; each takes effect where the kernel offers it. */
 static const uint64_t WAYSFS_INIT_PARALLEL_DIROPS = 1ull << 18;
+/* Clearing set-user-ID bits is the callbacks' work then. Without it no extended attribute can be read. */
 static const uint64_t WAYSFS_INIT_HANDLE_KILLPRIV_V2 = 1ull << 28;
 static const uint64_t WAYSFS_INIT_DIRECT_IO_ALLOW_MMAP = 1ull << 36;
 static const uint64_t WAYSFS_INIT_PASSTHROUGH = 1ull << 37;

@@ -39,6 +39,9 @@ int clinux_remove_attribute(int file, const char *name);
 /// inherited across exec.
 int clinux_open_direct(const char *path, int *error);
 
+/// The effective user of whoever is at the other end of a connected Unix socket (SO_PEERCRED, unix(7)).
+int clinux_peer_user(int socket, unsigned *user);
+
 /// A socket to send datagrams from, not inherited across exec (unix(7)); -1 when there is none. Sending waits a second at
 /// most for a receiver that is behind.
 int clinux_datagram_socket(void);

@@ -34,9 +34,11 @@ final class MountDaemon: Sendable {
   ///   - connect: builds the engine.
   ///   - probe: makes sure that the mount answers.
   ///   - startSignals: starts the thread that takes the signals.
+  ///   - control: answers `waysfs status` as long as the engine runs.
   ///   - detach: called when the mount answers, before the starter is told.
   func run(
     connect: Connect, probe: (MountPlan) throws(Failure) -> Void, record: RuntimeRecord,
+    control: MountControl? = nil,
     startSignals: (@escaping @Sendable (Int32) -> Void) -> Bool = Signals.startHandling, detach: () -> Void = {}
   ) throws(Failure) -> ExitStatus {
     raiseOpenFileLimit()
@@ -44,6 +46,7 @@ final class MountDaemon: Sendable {
     readiness.watch { self.perform(.stopRequested) }
     let engine = try start(connect: connect, probe: probe)
     record.update(journal: engine.journalDirectory)
+    control?.serve(engine, log)
     detach()
     // Whoever waits is gone, so nobody knows of the mount: it must not stay.
     if !readiness.finish(.ready) { perform(.stopRequested) }
@@ -53,7 +56,8 @@ final class MountDaemon: Sendable {
     if !reporter.start() { log.warning("the system has no thread left; how far uploads are is not shown") }
     engine.waitUntilUnmounted()
     perform(.unmounted)
-    return end(engine, record, reporter)
+    control?.noteUnmounted()
+    return end(engine, record, reporter, control)
   }
 
   private func start(
@@ -82,7 +86,7 @@ final class MountDaemon: Sendable {
   }
 
   private func end(
-    _ engine: any MountEngine, _ record: RuntimeRecord, _ reporter: ProgressReporter
+    _ engine: any MountEngine, _ record: RuntimeRecord, _ reporter: ProgressReporter, _ control: MountControl?
   ) -> ExitStatus {
     // At once: who unmounts waits for it.
     reporter.report()
@@ -97,6 +101,7 @@ final class MountDaemon: Sendable {
       return "\(text); kept in \(unfinished.keptIn)"
     }
     reporter.stop()
+    control?.stop()
     service?.ended(left ?? "Everything is in the bucket")
     engine.shutDown()
     record.finish(unfinished: left)

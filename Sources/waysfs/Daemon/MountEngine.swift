@@ -70,6 +70,10 @@ protocol MountEngine: Sendable {
   var journalDirectory: String? { get }
   /// What is not in the bucket yet; nil when nobody knows.
   var pending: PendingUploads? { get }
+  /// What its layers have counted, for `waysfs status`; nil when nobody knows. Does not ask the server.
+  var report: MountReport? { get }
+  /// Takes a sample for the rates in `report`; called every half second or so.
+  func sampleRates()
   /// How busy it is with requests.
   var load: EngineLoad { get }
   /// Goes the way of a request once, without asking the server and without leaving anything in a cache; blocks until the
@@ -88,6 +92,11 @@ protocol MountEngine: Sendable {
   func endSession()
   /// Stops the threads. The last call.
   func shutDown()
+}
+
+extension MountEngine {
+  var report: MountReport? { nil }
+  func sampleRates() {}
 }
 
 /// Builds an engine: fetches a key pair if need be, and makes sure that the bucket answers. Nothing is mounted yet.

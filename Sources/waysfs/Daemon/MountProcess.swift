@@ -12,17 +12,20 @@ struct MountProcess {
 
   /// Checks, mounts, and runs until the mount has ended.
   func run() throws(Failure) -> ExitStatus {
-    let log = try openLog().logger(label: "waysfs", level: plan.settings.logLevel)
+    let threshold = LogThreshold(plan.settings.logLevel)
+    let log = try openLog().logger(label: "waysfs", threshold)
     DeadMount.clear(at: plan.mountPoint, recordDirectories: plan.context.recordDirectories, log)
     try check()
     let directory = try RuntimeDirectory.prepare(uid: plan.context.uid, environment: plan.context.environment)
     var contents = RecordContents(pid: getpid(), source: plan.target.source, mountPoint: plan.mountPoint)
     contents.options = OptionList.text(plan.layers)
     let record = try RuntimeRecord(directory: directory, contents: contents)
+    let control = MountControl(
+      directory: directory, mountPoint: plan.mountPoint, source: plan.target.source, threshold: threshold)
     let daemon = MountDaemon(plan: plan, log: log, readiness: readiness, manager: manager)
     do throws(Failure) {
       return try daemon.run(
-        connect: connect, probe: Self.probe, record: record,
+        connect: connect, probe: Self.probe, record: record, control: control,
         detach: { if readiness.isBackground { Detachment.complete() } })
     } catch {
       record.finish()

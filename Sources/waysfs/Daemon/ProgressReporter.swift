@@ -20,7 +20,9 @@ final class ProgressReporter: Sendable {
   /// Looks now, unless stopped. A record that says the same already is left alone.
   func report() {
     looking.exclusive {
-      if !isStopped.load(ordering: .relaxed) { record.update(pending: engine.pending) }
+      guard !isStopped.load(ordering: .relaxed) else { return }
+      record.update(pending: engine.pending)
+      engine.sampleRates()
     }
   }
 

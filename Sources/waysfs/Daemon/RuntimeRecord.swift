@@ -191,11 +191,17 @@ final class RuntimeRecord: Sendable {
 
   private static func lock(_ path: String, mountPoint: String) throws(Failure) -> Int32 {
     // The file may be removed by the daemon that had it between our open and our lock; then we hold a lock nobody sees.
-    for _ in 0..<100 {
+    for attempt in 0..<100 {
       let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
       guard descriptor >= 0 else { throw Failure("cannot make \(path): \(describe(errno: errno))") }
       guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
         let code = errno
+        // Somebody who looks whether it is locked has it for a moment.
+        if code == EWOULDBLOCK, attempt < 20 {
+          close(descriptor)
+          sleepInterval(seconds: 0.01)
+          continue
+        }
         let other = (try? readToEnd(descriptor, limit: 1 << 16).get()).map { String(decoding: $0, as: UTF8.self) }
         close(descriptor)
         guard code == EWOULDBLOCK else { throw Failure("cannot lock \(path): \(describe(errno: code))") }
@@ -231,22 +237,56 @@ final class ForeignRecord {
   let contents: RecordContents
 
   /// The record of a mount point in one of the directories; nil when there is none.
-  init?(mountPoint: String, directories: [String]) {
+  convenience init?(mountPoint: String, directories: [String]) {
     let name = RuntimeDirectory.recordName(forMountPoint: mountPoint)
     for directory in directories {
-      let path = "\(directory)/\(name)"
-      let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
-      guard descriptor >= 0 else { continue }
-      if let contents = Self.read(descriptor), contents.mountPoint.utf8.elementsEqual(mountPoint.utf8) {
-        self.descriptor = descriptor
-        self.path = path
-        self.contents = contents
+      guard let (descriptor, contents) = Self.open("\(directory)/\(name)") else { continue }
+      if contents.mountPoint.utf8.elementsEqual(mountPoint.utf8) {
+        self.init("\(directory)/\(name)", descriptor, contents)
         return
       }
       close(descriptor)
     }
     return nil
   }
+
+  private init(_ path: String, _ descriptor: Int32, _ contents: RecordContents) {
+    self.path = path
+    self.descriptor = descriptor
+    self.contents = contents
+  }
+
+  /// All records in a directory.
+  static func all(in directory: String) -> [ForeignRecord] {
+    guard let folder = opendir(directory) else { return [] }
+    defer { closedir(folder) }
+    var records: [ForeignRecord] = []
+    while let entry = readdir(folder) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      let path = "\(directory)/\(name)"
+      guard let (descriptor, contents) = open(path) else { continue }
+      // Anything else is no record, whatever it says.
+      guard RuntimeDirectory.recordName(forMountPoint: contents.mountPoint) == name else {
+        close(descriptor)
+        continue
+      }
+      records.append(ForeignRecord(path, descriptor, contents))
+    }
+    return records
+  }
+
+  private static func open(_ path: String) -> (Int32, RecordContents)? {
+    let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+    guard descriptor >= 0 else { return nil }
+    if let contents = read(descriptor) { return (descriptor, contents) }
+    close(descriptor)
+    return nil
+  }
+
+  /// The directory it is in.
+  var directory: String { String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]) }
 
   deinit { close(descriptor) }
 
@@ -257,7 +297,7 @@ final class ForeignRecord {
     return false
   }
 
-  /// Removes the record of a daemon that was killed. Under the lock, so that a new daemon's record is not taken for it.
+  /// Removes the record, and the socket, of a daemon that was killed. Under the lock, so that a new daemon's record is not taken for it.
   func removeIfAbandoned() {
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { return }
     defer { flock(descriptor, LOCK_UN) }
@@ -266,6 +306,7 @@ final class ForeignRecord {
     guard fstat(descriptor, &ours) == 0, lstat(path, &named) == 0, ours.st_ino == named.st_ino,
       ours.st_dev == named.st_dev
     else { return }
+    unlink(ControlSocket.path(forMountPoint: contents.mountPoint, in: directory))
     unlink(path)
   }
 

@@ -29,8 +29,11 @@ final class LogDestination: Sendable {
   }
 
   /// A logger that writes here.
-  func logger(label: String, level: Logger.Level) -> Logger {
-    Logger(label: label) { _ in LineLogHandler(destination: self, logLevel: level) }
+  func logger(label: String, level: Logger.Level) -> Logger { logger(label: label, LogThreshold(level)) }
+
+  /// One whose level can be changed while it is used, and with it that of its copies.
+  func logger(label: String, _ threshold: LogThreshold) -> Logger {
+    Logger(label: label) { _ in LineLogHandler(destination: self, threshold: threshold) }
   }
 
   fileprivate func write(_ event: LogEvent, _ metadata: Logger.Metadata) {
@@ -65,13 +68,20 @@ final class LogDestination: Sendable {
 /// A swift-log handler that writes one line for a message.
 struct LineLogHandler: LogHandler {
   let destination: LogDestination
-  var logLevel: Logger.Level
+  let threshold: LogThreshold
+  /// Of this copy of a logger alone.
+  private var ownLevel: Logger.Level?
   var metadata: Logger.Metadata = [:]
   var metadataProvider: Logger.MetadataProvider?
 
-  init(destination: LogDestination, logLevel: Logger.Level) {
+  init(destination: LogDestination, threshold: LogThreshold) {
     self.destination = destination
-    self.logLevel = logLevel
+    self.threshold = threshold
+  }
+
+  var logLevel: Logger.Level {
+    get { ownLevel ?? threshold.level }
+    set { ownLevel = newValue }
   }
 
   subscript(metadataKey key: String) -> Logger.Metadata.Value? {

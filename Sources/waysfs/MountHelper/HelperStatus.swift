@@ -14,7 +14,7 @@ enum HelperStatus: Int32, Sendable {
   init(_ status: ExitStatus) {
     switch status {
     case .success: self = .success
-    case .failed: self = .failed
+    case .failed, .needsAttention: self = .failed
     case .unfinishedUploads: self = .partly
     case .usage: self = .usage
     }

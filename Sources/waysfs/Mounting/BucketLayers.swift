@@ -14,6 +14,8 @@ final class BucketLayers: OpenBucket {
   let reference: BucketReference
   let journal: Journal?
   let filesystem: Filesystem
+  /// Tells what these layers have counted.
+  let reporter: BucketReporter
   private let shared: SharedLayers
 
   var operations: any FileOperations { filesystem }
@@ -24,7 +26,8 @@ final class BucketLayers: OpenBucket {
     let (settings, transport, log) = (shared.settings, shared.transport, shared.log)
     let journal = try Self.openJournal(reference, shared)
     self.journal = journal
-    let store = shared.client.bucket(reference.bucket)
+    let requests = RequestMetrics()
+    let store = shared.client.bucket(reference.bucket, metrics: requests)
     let readPath = ReadPath(
       store: store, share: shared.reading, configuration: shared.readConfiguration, log: log)
     filesystem = Filesystem(
@@ -34,6 +37,7 @@ final class BucketLayers: OpenBucket {
         log: log),
       workers: shared.workers, memory: shared.memory, configuration: shared.configuration(of: reference), log: log,
       schedule: { transport.schedule(after: $0, $1) })
+    reporter = BucketReporter(reference, filesystem, readPath, journal, requests)
     log.debug("opened a bucket", metadata: ["bucket": "\(reference)", "read_only": "\(settings.readOnly)"])
   }
 

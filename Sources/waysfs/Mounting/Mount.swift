@@ -13,6 +13,7 @@ final class Mount: MountEngine {
   /// The account, where all of it is mounted.
   private let tree: AccountTree?
   private let session: FuseSession
+  private let reporter: MountReporter
   /// The names of all buckets when the mount was made.
   private let initial: [String]
   private let ended = Gateway()
@@ -28,7 +29,7 @@ final class Mount: MountEngine {
     buckets.add(bucket)
     tree = nil
     initial = []
-    session = try Self.session(shared, bucket.filesystem)
+    (session, reporter) = try Self.session(shared, bucket.filesystem, buckets)
     bucket.attach(session.kernelCache, session)
   }
 
@@ -49,16 +50,21 @@ final class Mount: MountEngine {
       log: shared.log
     ) { name, kernel throws(Errno) in try buckets.open(name, kernel) }
     self.tree = tree
-    session = try Self.session(shared, tree)
+    (session, reporter) = try Self.session(shared, tree, buckets)
     tree.attach(session.kernelCache)
     buckets.attach(session)
   }
 
   private static func session(
-    _ shared: SharedLayers, _ operations: any FileOperations
-  ) throws(Failure) -> FuseSession {
+    _ shared: SharedLayers, _ operations: any FileOperations, _ buckets: OpenBuckets
+  ) throws(Failure) -> (FuseSession, MountReporter) {
+    let metrics = OperationMetrics()
     do throws(FuseSessionError) {
-      return try FuseSession(options: shared.settings.fuseOptions, operations: operations, log: shared.log)
+      let session = try FuseSession(
+        options: shared.settings.fuseOptions, operations: operations, metrics: metrics, log: shared.log)
+      let reporter = MountReporter(
+        shared.settings, { buckets.all.map(\.reporter) }, shared.pool, shared.memory, shared.cache, metrics)
+      return (session, reporter)
     } catch {
       throw Failure(error.description)
     }
@@ -130,6 +136,10 @@ final class Mount: MountEngine {
   }
 
   var pending: PendingUploads? { buckets.pending }
+
+  var report: MountReport? { reporter.report }
+
+  func sampleRates() { reporter.sample() }
 
   var load: EngineLoad {
     let load = session.load

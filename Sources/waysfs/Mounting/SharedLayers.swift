@@ -22,6 +22,8 @@ final class SharedLayers: Sendable {
   /// Run part uploads.
   let workers = WorkerPool(name: "waysfs-work", limit: 16)
   let cache: DiskCache?
+  /// Memory of what is read.
+  let pool: BlockPool
   let reading: ReadShare
   let readConfiguration: ReadPathConfiguration
   /// What file contents may take on their way to a bucket.
@@ -39,7 +41,6 @@ final class SharedLayers: Sendable {
     if let warning = settings.memoryWarning { log.warning("\(warning)") }
     // What is written needs little memory, since it waits on the disk; a quarter lets several uploads go on at once.
     let forWriting = settings.memoryLimit / 4
-    let pool: BlockPool
     do {
       pool = try BlockPool(budget: Int(clamping: settings.memoryLimit - forWriting))
     } catch {

@@ -175,8 +175,11 @@ extension OptionSpelling {
     help: "How much is logged: \(LogLevelName.all.joined(separator: ", ")).", defaultText: "info")
   static let logFile = OptionSpelling(
     name: "log-file", sets: .logFile, argument: .value("file"),
-    help: "Append the log to this file instead of syslog or standard error.",
-    details: "Without it, the log goes to syslog from the background and to standard error from the foreground.")
+    help: "Append the log to this file instead of the journal, syslog or standard error.",
+    details: """
+      Without it, the log goes from the background to the journal of systemd, or else to syslog; from the foreground to \
+      standard error, or to the journal where that leads there.
+      """)
   static let mountTimeout = OptionSpelling(
     name: "mount-timeout", sets: .mountTimeout, argument: .value("duration"),
     help: "Give up when the mount does not answer within this time.", defaultText: "60s")

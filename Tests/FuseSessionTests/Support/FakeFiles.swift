@@ -115,6 +115,11 @@ extension FakeFilesystem {
     }
   }
 
+  func extendedAttribute(_ inode: InodeID, _ name: String, _ context: CallContext) throws(Errno) -> String {
+    guard !name.hasSuffix(".missing") else { throw Errno(rawValue: Glibc.ENODATA) }
+    return "value of \(name)"
+  }
+
   func syncDirectory(_ handle: HandleID, _ context: CallContext) throws(Errno) {
     state.withLock { $0.counts.directorySyncs += 1 }
   }

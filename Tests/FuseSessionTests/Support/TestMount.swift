@@ -14,14 +14,16 @@ final class TestMount: Sendable {
   let ended = Signal()
   let result = Mutex<FuseSessionError?>(nil)
 
-  init(_ filesystem: FakeFilesystem, _ adjust: (inout MountOptions) -> Void = { _ in }) throws {
+  init(
+    _ filesystem: FakeFilesystem, metrics: OperationMetrics? = nil, _ adjust: (inout MountOptions) -> Void = { _ in }
+  ) throws {
     guard access("/dev/fuse", F_OK) == 0 else {
       throw TestFailure("these tests need /dev/fuse, and it is missing: modprobe fuse, or --device /dev/fuse")
     }
     path = try makeTemporaryDirectory()
     var options = MountOptions(mountpoint: path, source: "waysfs:test")
     adjust(&options)
-    session = try FuseSession(options: options, operations: filesystem, log: quietLog)
+    session = try FuseSession(options: options, operations: filesystem, metrics: metrics, log: quietLog)
     try session.mount()
     let ready = Signal()
     try onThread { [self] in
@@ -55,16 +57,19 @@ final class TestMount: Sendable {
 }
 
 /// Runs `body` on a mount and always unmounts. A body that takes longer than the deadline has its calls broken off.
-func withMount(_ filesystem: FakeFilesystem, _ body: (TestMount) throws -> Void) throws {
-  try withMount(filesystem, adjusting: { _ in }, body)
+func withMount(
+  _ filesystem: FakeFilesystem, metrics: OperationMetrics? = nil, _ body: (TestMount) throws -> Void
+) throws {
+  try withMount(filesystem, metrics: metrics, adjusting: { _ in }, body)
 }
 
 /// With other options than the defaults.
 func withMount(
-  _ filesystem: FakeFilesystem, seconds: Int = 2 * patience, adjusting adjust: (inout MountOptions) -> Void,
+  _ filesystem: FakeFilesystem, metrics: OperationMetrics? = nil, seconds: Int = 2 * patience,
+  adjusting adjust: (inout MountOptions) -> Void,
   _ body: (TestMount) throws -> Void
 ) throws {
-  let mount = try TestMount(filesystem, adjust)
+  let mount = try TestMount(filesystem, metrics: metrics, adjust)
   let done = Signal()
   let watched = Signal()
   try onThread {

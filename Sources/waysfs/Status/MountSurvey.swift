@@ -1,0 +1,163 @@
+import FuseSession
+import Glibc
+
+/// A mount as seen from outside.
+struct MountFinding: Hashable, Sendable {
+  enum State: String, Codable, Hashable, Sendable {
+    /// It works.
+    case serving
+    /// It is unmounted; its process finishes the uploads.
+    case finishing
+    /// It is mounted, and its process has died: every access fails.
+    case dead
+    /// Its process lives, and does not answer.
+    case silent
+    /// It is mounted, and nobody can tell how it does.
+    case unknown
+  }
+
+  var mountPoint: String
+  var source: String
+  var state: State
+  var pid: Int32?
+  /// What is wrong; nil as long as nothing is.
+  var problem: String?
+  /// What it says of itself; nil when it does not answer.
+  var status: MountStatus?
+
+  /// Whether somebody should look after it.
+  var needsAttention: Bool {
+    switch state {
+    case .dead, .silent: true
+    case .serving, .finishing, .unknown: (status?.report.failedFiles ?? 0) > 0
+    }
+  }
+}
+
+extension MountFinding: Encodable {
+  private enum CodingKeys: String, CodingKey {
+    case mountPoint, source, state, pid, problem
+  }
+
+  /// What it says of itself stands beside what is seen.
+  func encode(to encoder: any Encoder) throws {
+    try status?.encode(to: encoder)
+    var values = encoder.container(keyedBy: CodingKeys.self)
+    try values.encode(mountPoint, forKey: .mountPoint)
+    try values.encode(source, forKey: .source)
+    try values.encode(state, forKey: .state)
+    try values.encodeIfPresent(pid, forKey: .pid)
+    try values.encodeIfPresent(problem, forKey: .problem)
+  }
+}
+
+/// Looks for mounts and asks them, without touching what is mounted: that could hang.
+struct MountSurvey {
+  let context: ProcessContext
+  /// Asks the process of a record that is alive.
+  var ask: (ForeignRecord) throws(Failure) -> MountStatus = Self.askProcess
+
+  /// All mounts of this user; for root those of all users that are mounted.
+  func all() throws(Failure) -> [MountFinding] {
+    let mounts = try MountTable.read().entries.filter { entry in
+      entry.isWaysfs && (context.uid == 0 || entry.userID == context.uid)
+    }
+    let users = Set([context.uid] + mounts.compactMap(\.userID))
+    let records = users.sorted().flatMap { user in
+      directories(of: user).flatMap { ForeignRecord.all(in: $0) }
+    }
+    var findings: [MountFinding] = []
+    for record in records where !findings.contains(where: { $0.mountPoint == record.contents.mountPoint }) {
+      let mount = mounts.last { $0.mountpoint == record.contents.mountPoint }
+      if let finding = finding(record, mount) { findings.append(finding) }
+    }
+    for mount in mounts where !findings.contains(where: { $0.mountPoint == mount.mountpoint }) {
+      findings.append(Self.stranger(mount))
+    }
+    return findings.sorted { $0.mountPoint < $1.mountPoint }
+  }
+
+  /// One mount, or one whose process finishes its uploads.
+  func one(_ path: String) throws(Failure) -> MountFinding {
+    let (record, mount) = try find(path)
+    guard let record else { return Self.stranger(mount, path) }
+    guard let finding = finding(record, mount) else { throw Self.nothing }
+    return finding
+  }
+
+  /// The record of a mount; throws when nothing is mounted there.
+  func record(_ path: String) throws(Failure) -> ForeignRecord {
+    guard let record = try find(path).record, record.isHeld else {
+      throw Failure("its process cannot be found", remedy: "'waysfs status' shows how the mounts do")
+    }
+    return record
+  }
+
+  private func find(_ path: String) throws(Failure) -> (record: ForeignRecord?, mount: MountTableEntry?) {
+    let mounts = try MountTable.read()
+    let resolved = try MountPath.resolve(path, workingDirectory: context.workingDirectory, mounts: mounts)
+    let mount = mounts.top(at: resolved)
+    if let mount, !mount.isWaysfs { throw Failure("this is not a waysfs mount but \(mount.type) (\(mount.source))") }
+    let users = [mount?.userID, context.uid].compactMap(\.self)
+    let record = ForeignRecord(mountPoint: resolved, directories: users.flatMap(directories))
+    guard record != nil || mount != nil else { throw Self.nothing }
+    return (record, mount)
+  }
+
+  private static let nothing = Failure("nothing is mounted there", remedy: "'waysfs status' lists the mounts")
+
+  /// Where the records of a user may be, as far as nobody else can write there.
+  private func directories(of user: UInt32) -> [String] {
+    let own = user == context.uid ? context.recordDirectories : []
+    let all = own + RuntimeDirectory.candidates(uid: user, environment: [:]).filter { !own.contains($0) }
+    return all.filter { RuntimeDirectory.problem(with: $0, uid: user) == nil }
+  }
+
+  /// Nil for a record that its process has left behind; it is removed.
+  private func finding(_ record: ForeignRecord, _ mount: MountTableEntry?) -> MountFinding? {
+    let contents = record.contents
+    var finding = MountFinding(
+      mountPoint: contents.mountPoint, source: contents.source, state: .serving, pid: contents.pid)
+    guard record.isHeld else {
+      guard mount != nil else {
+        record.removeIfAbandoned()
+        return nil
+      }
+      finding.state = .dead
+      finding.problem =
+        "its process has died; 'waysfs umount \(contents.mountPoint)' removes it, and the next mount sends what is left"
+      return finding
+    }
+    do throws(Failure) {
+      let status = try ask(record)
+      finding.status = status
+      finding.state = status.isFinishing ? .finishing : .serving
+    } catch {
+      finding.state = .silent
+      finding.problem = error.description
+    }
+    return finding
+  }
+
+  /// A mount whose record is not there, or not for us to read.
+  private static func stranger(_ mount: MountTableEntry?, _ path: String = "") -> MountFinding {
+    MountFinding(
+      mountPoint: mount?.mountpoint ?? path, source: mount?.source ?? "", state: .unknown,
+      problem: "its process cannot be found" + (mount?.userID.map { "; user \($0) has mounted it" } ?? ""))
+  }
+
+  private static func askProcess(_ record: ForeignRecord) throws(Failure) -> MountStatus {
+    let bytes = try record.ask(.status)
+    return try StatusJSON.decode(MountStatus.self, from: bytes).get()
+  }
+}
+
+extension ForeignRecord {
+  /// Asks the process that holds it.
+  func ask(_ request: ControlRequest) throws(Failure) -> [UInt8] {
+    var information = stat()
+    guard lstat(directory, &information) == 0 else { throw Failure(describe(errno: errno)) }
+    let path = ControlSocket.path(forMountPoint: contents.mountPoint, in: directory)
+    return try ControlClient().ask(request, at: path, owner: information.st_uid)
+  }
+}

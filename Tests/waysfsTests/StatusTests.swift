@@ -1,0 +1,288 @@
+import Glibc
+import Metrics
+import Testing
+
+@testable import waysfs
+
+/// A mount that has everything a report can have.
+func fullStatus(mountPoint: String = "/mnt/photos", failed: Int = 1) -> MountStatus {
+  var histogram = LatencyHistogram()
+  for milliseconds in 1...100 { histogram.record(UInt64(milliseconds) * 1_000_000) }
+  let latency = LatencyReport(histogram, detailed: true)
+  let request = RequestReport(
+    operation: "GetObject", requests: 100, retries: 3, errors: ["throttled": 3, "notFound": 2], receivedBytes: 1 << 20,
+    sentBytes: 0, firstByte: latency, whole: latency)
+  let upload = UploadReport(
+    path: "a/b.jpg", state: failed > 0 ? "failed" : "dirty", size: 12 << 20, sentBytes: 8 << 20, ageSeconds: 90,
+    failures: failed, error: failed > 0 ? "the server cannot be reached" : nil)
+  let bucket = BucketReport(
+    bucket: "photos", prefix: "2024/", pendingFiles: 2, pendingBytes: 13 << 20, failedFiles: failed, uploads: [upload],
+    requests: [request], receivedBytes: 1 << 20, sentBytes: 2 << 20, receivedBytesPerSecond: 1024.5,
+    sentBytesPerSecond: 0,
+    journal: JournalReport(
+      directory: "/var/cache/waysfs/photos-1-0", usedBytes: 100, limitBytes: 1 << 30, recoveredFiles: 1,
+      quarantinedFiles: 2))
+  let report = MountReport(
+    endpoint: "https://storage.example", readOnly: false, writeMode: "close", buckets: [bucket],
+    memory: MemoryReport(usedBytes: 100 << 20, limitBytes: 256 << 20, residentBytes: 150 << 20),
+    blockCache: BlockCacheReport(hits: 90, misses: 10, usedBytes: 90 << 20, limitBytes: 192 << 20),
+    diskCache: DiskCacheReport(hits: 1, misses: 3, usedBytes: 1 << 30, limitBytes: 10 << 30, damaged: 1, isOff: false),
+    operations: [OperationReport(operation: "read", duration: LatencyReport(histogram, detailed: false))])
+  return MountStatus(
+    version: "0.1.0", pid: 1234, mountPoint: mountPoint, source: "waysfs:photos/2024",
+    started: "2026-11-22T16:38:26.123Z", uptimeSeconds: 3700, logLevel: "info", isFinishing: false, report: report)
+}
+
+func finding(_ status: MountStatus) -> MountFinding {
+  MountFinding(
+    mountPoint: status.mountPoint, source: status.source, state: .serving, pid: status.pid, status: status)
+}
+
+let deadFinding = MountFinding(
+  mountPoint: "/mnt/dead", source: "waysfs:old", state: .dead, pid: 7, problem: "its process has died")
+
+struct StatusModelTests {
+  @Test func theReportSurvivesTheSocket() throws {
+    let status = fullStatus()
+    let bytes = try StatusJSON.encode(status).get()
+    #expect(try StatusJSON.decode(MountStatus.self, from: bytes).get() == status)
+    // A later version may tell more.
+    let more = Array(
+      String(decoding: bytes, as: UTF8.self).replacing("{\"", with: "{\"news\":[1],\"", maxReplacements: 1).utf8)
+    #expect(try StatusJSON.decode(MountStatus.self, from: more).get() == status)
+    for count in [0, 1, 100, bytes.count - 1] {
+      #expect(throws: Failure.self) { try StatusJSON.decode(MountStatus.self, from: Array(bytes.prefix(count))).get() }
+    }
+  }
+
+  @Test func attentionIsForWhatIsWrong() {
+    #expect(finding(fullStatus()).needsAttention)
+    #expect(!finding(fullStatus(failed: 0)).needsAttention)
+    #expect(deadFinding.needsAttention)
+    var silent = deadFinding
+    silent.state = .silent
+    #expect(silent.needsAttention)
+    silent.state = .unknown
+    #expect(!silent.needsAttention)
+  }
+
+  @Test func theListSaysWhatIsWrong() {
+    let text = StatusText.list([finding(fullStatus()), deadFinding])
+    let lines = text.split(separator: "\n").map(String.init)
+    #expect(lines.count == 5)
+    #expect(lines[0].hasPrefix("MOUNT POINT") && lines[0].hasSuffix("SENDING"))
+    #expect(lines[1].contains("serving  1 h") && lines[1].contains("2 files, 13 MiB") && lines[1].contains("1 KiB/s"))
+    #expect(lines[2].contains("dead") && lines[2].contains("-"))
+    #expect(lines[3].hasSuffix("1 file could not be uploaded, and will be tried again: the server cannot be reached"))
+    #expect(lines[4] == "/mnt/dead: its process has died")
+    #expect(StatusText.list([]) == "Nothing is mounted.")
+  }
+
+  @Test func theDetailsNameEverything() {
+    let text = StatusText.detail(finding(fullStatus()))
+    for part in [
+      "/mnt/photos  waysfs:photos/2024", "serving, up 1 h, process 1234, log level info, waysfs 0.1.0",
+      "https://storage.example, write mode close", "100 MiB of 256 MiB for file contents, 150 MiB of the process",
+      "90.0% of 100 from memory, 90 MiB of 192 MiB", "25.0% of 4 hits, 1 GiB of 10 GiB, 1 damaged pieces dropped",
+      "bucket photos:2024/", "1 file recovered, 2 files quarantined ('waysfs recover' shows them)",
+      "2 files, 13 MiB, 1 FAILED", "a/b.jpg", "12 MiB", "8 MiB", "1 min",
+      "the server cannot be reached (1 times)", "and 1 more", "GetObject", "kernel", "read",
+    ] {
+      #expect(text.contains(part), "\(part)")
+    }
+    // Answers that say "there is none" are no failures.
+    let row = text.split(separator: "\n").first { $0.contains("GetObject") }
+    #expect(row?.split(separator: " ").dropFirst().prefix(3) == ["100", "3", "3"])
+    #expect(!text.contains("\u{1B}"))
+  }
+
+  @Test func namesOfStrangersCannotDrawOnTheTerminal() {
+    var status = fullStatus()
+    status.report.buckets[0].uploads[0].path = "a\u{1B}[2J\nb"
+    status.report.buckets[0].uploads[0].error = "x\u{1B}]0;y\u{7}"
+    let found = finding(status)
+    for text in [StatusText.detail(found), StatusText.list([found])] {
+      #expect(!text.contains("\u{1B}") && !text.contains("\u{7}"))
+    }
+  }
+
+  static let durations: [(Double, String)] = [
+    (0, "0 us"), (0.0000125, "13 us"), (0.0034, "3.4 ms"), (0.0999, "99.9 ms"), (0.25, "250 ms"), (2.25, "2.3 s"),
+    (75, "75 s"), (1e300, "1000000000 s"),
+  ]
+
+  @Test(arguments: durations)
+  func duration(_ seconds: Double, _ text: String) {
+    #expect(StatusText.duration(seconds) == text)
+  }
+}
+
+struct PrometheusTests {
+  private static func lines(_ findings: [MountFinding]) -> [String] {
+    PrometheusText(findings, now: 1000).text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+  }
+
+  @Test func everyMetricIsOneGroupWithHelpAndType() {
+    let lines = Self.lines([finding(fullStatus()), finding(fullStatus(mountPoint: "/mnt/other")), deadFinding])
+    #expect(lines.last == "")
+    var seen: [String] = []
+    for (index, line) in lines.enumerated() where line.hasPrefix("# HELP ") {
+      let name = String(line.split(separator: " ")[2])
+      #expect(!seen.contains(name))
+      seen.append(name)
+      #expect(lines[index + 1].hasPrefix("# TYPE \(name) "))
+      let samples = lines[(index + 2)...].prefix { !$0.hasPrefix("#") && !$0.isEmpty }
+      #expect(!samples.isEmpty && samples.allSatisfy { $0.hasPrefix(name) })
+    }
+    #expect(seen == MetricName.allCases.map(\.rawValue))
+  }
+
+  @Test func samplesAreWhatTheReportSays() {
+    let lines = Self.lines([finding(fullStatus()), deadFinding])
+    let labels = "mountpoint=\"/mnt/photos\",bucket=\"photos\",prefix=\"2024/\""
+    for line in [
+      "waysfs_up{mountpoint=\"/mnt/photos\"} 1", "waysfs_up{mountpoint=\"/mnt/dead\"} 0",
+      "waysfs_requests_total{\(labels),operation=\"GetObject\"} 100",
+      "waysfs_request_errors_total{\(labels),operation=\"GetObject\",code=\"throttled\"} 3",
+      "waysfs_request_duration_seconds_bucket{\(labels),operation=\"GetObject\",le=\"+Inf\"} 100",
+      "waysfs_request_duration_seconds_count{\(labels),operation=\"GetObject\"} 100",
+      "waysfs_failed_files{\(labels)} 1", "waysfs_kept_files{\(labels),kind=\"quarantined\"} 2",
+      "waysfs_memory_limit_bytes{mountpoint=\"/mnt/photos\"} 268435456",
+      "waysfs_operation_duration_seconds_count{mountpoint=\"/mnt/photos\",operation=\"read\"} 100",
+    ] {
+      #expect(lines.contains(line), "\(line)")
+    }
+    // 1 to 100 ms: up to 67.1 ms there are 67.
+    #expect(
+      lines.contains { $0.hasPrefix("waysfs_request_duration_seconds_bucket") && $0.contains("le=\"0.067108864\"} 67") }
+    )
+    #expect(lines.contains { $0.hasPrefix("waysfs_start_time_seconds{") && $0.hasSuffix(" -2700.0") })
+  }
+
+  @Test func bucketsOfAHistogramOnlyGrow() {
+    let counts = Self.lines([finding(fullStatus())])
+      .filter { $0.hasPrefix("waysfs_request_duration_seconds_bucket") }
+      .compactMap { $0.split(separator: " ").last.flatMap { UInt64($0) } }
+    #expect(counts.count == LatencyReport.bounds.count + 1 && counts == counts.sorted())
+  }
+
+  @Test func labelsAreEscaped() {
+    #expect(PrometheusText.escaped("a\"b\\c\nd") == "a\\\"b\\\\c\\nd")
+    var status = fullStatus()
+    status.mountPoint = "/mnt/\"x\"\\\ny"
+    let lines = Self.lines([finding(status)])
+    #expect(lines.contains("waysfs_memory_bytes{mountpoint=\"/mnt/\\\"x\\\"\\\\\\ny\"} 104857600"))
+  }
+
+  @Test func namesFollowTheRules() {
+    for name in MetricName.allCases {
+      #expect(name.rawValue.hasPrefix("waysfs_") && name.help.hasSuffix("."))
+      #expect(name.rawValue.utf8.allSatisfy { (0x61...0x7A).contains($0) || $0 == 0x5F })
+      #expect(name.rawValue.hasSuffix("_total") == (name.kind == .counter))
+      for label in name.labels { #expect(!["le", "quantile", "mountpoint"].contains(label)) }
+    }
+  }
+}
+
+struct MountSurveyTests {
+  private let directory: TemporaryDirectory
+  private let context: ProcessContext
+
+  init() throws {
+    directory = try TemporaryDirectory()
+    mkdir("\(directory.path)/waysfs", 0o700)
+    context = ProcessContext(
+      uid: geteuid(), gid: 0, workingDirectory: "/", environment: ["XDG_RUNTIME_DIR": directory.path])
+  }
+
+  @Test func theRecordOfADeadProcessGoesWithItsSocket() throws {
+    let folder = "\(directory.path)/waysfs"
+    let contents = RecordContents(pid: 1, source: "waysfs:x", mountPoint: "/nowhere/x")
+    let name = RuntimeDirectory.recordName(forMountPoint: "/nowhere/x")
+    _ = try directory.file("waysfs/\(name)", contents.text)
+    let socket = ControlSocket.path(forMountPoint: "/nowhere/x", in: folder)
+    let dead = try ControlSocket.make()
+    try ControlSocket.bind(dead, to: socket)
+    close(dead)
+    // Something that is no record stays.
+    let other = try directory.file("waysfs/other", contents.text)
+    let found = ForeignRecord.all(in: folder)
+    #expect(found.map(\.contents) == [contents] && found.first?.directory == folder)
+    for record in found where !record.isHeld { record.removeIfAbandoned() }
+    #expect(access("\(folder)/\(name)", F_OK) != 0 && access(socket, F_OK) != 0 && access(other, F_OK) == 0)
+  }
+
+  @Test func aProcessThatLivesIsAskedAndOneThatDoesNotAnswerIsSilent() throws {
+    let folder = "\(directory.path)/waysfs"
+    let record = try RuntimeRecord(
+      directory: folder, contents: RecordContents(pid: getpid(), source: "waysfs:x", mountPoint: "/nowhere/x"))
+    defer { record.finish() }
+    let seen = try #require(ForeignRecord.all(in: folder).first)
+    #expect(seen.isHeld)
+    seen.removeIfAbandoned()
+    #expect(ForeignRecord.all(in: folder).count == 1)
+    #expect(throws: Failure.self) { try seen.ask(.status) }
+    let server = try ControlServer(path: ControlSocket.path(forMountPoint: "/nowhere/x", in: folder)) { _ in
+      (try? StatusJSON.encode(fullStatus(mountPoint: "/nowhere/x")).get()).map { .ok($0) } ?? .error("no")
+    }
+    #expect(server.start())
+    defer { server.stop() }
+    let status = try StatusJSON.decode(MountStatus.self, from: try seen.ask(.status)).get()
+    #expect(status == fullStatus(mountPoint: "/nowhere/x"))
+  }
+
+  @Test func nothingIsMountedThere() {
+    #expect(throws: Failure.self) { try MountSurvey(context: context).one("/nowhere-at-all") }
+    #expect(throws: Failure.self) { try MountSurvey(context: context).one("/proc") }
+  }
+}
+
+/// docs/monitoring.md names what there is, and nothing else.
+struct MonitoringDocumentTests {
+  private func section(_ name: String) throws -> Substring {
+    let root = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+    guard case .text(let text, _) = readSmallFile("/\(root)/docs/monitoring.md") else {
+      throw TestFailure("docs/monitoring.md cannot be read")
+    }
+    let begin = try #require(text.firstRange(of: "<!-- \(name) -->"))
+    let end = try #require(text.firstRange(of: "<!-- end of \(name) -->"))
+    return text[begin.upperBound..<end.lowerBound]
+  }
+
+  /// What stands between backticks.
+  private func words(_ text: Substring) -> Set<String> {
+    var words: Set<String> = []
+    for (index, piece) in text.split(separator: "`", omittingEmptySubsequences: false).enumerated()
+    where index % 2 == 1 {
+      words.insert(String(piece))
+    }
+    return words
+  }
+
+  @Test func metricsAreThoseOfTheDocument() throws {
+    let rows = try section("metrics").split(separator: "\n").filter { $0.hasPrefix("| `") }
+    let expected = MetricName.allCases.map { name in
+      let labels = name.labels.map { "`\($0)`" }.joined(separator: ", ")
+      return "| `\(name.rawValue)` | \(name.kind.rawValue) | \(labels) | \(name.help) |"
+    }
+    #expect(rows.map(String.init) == expected)
+  }
+
+  @Test func keysAreThoseOfTheDocument() throws {
+    var dead = deadFinding
+    dead.status = nil
+    let json = try Status.json([finding(fullStatus()), dead])
+    // The keys of `errors` are codes.
+    let codes: Set = ["throttled", "notFound"]
+    var keys: Set<String> = []
+    for line in json.split(separator: "\n") {
+      let parts = line.split(separator: "\"", omittingEmptySubsequences: false)
+      if parts.count > 2, parts[2].hasPrefix(" :"), !codes.contains(String(parts[1])) { keys.insert(String(parts[1])) }
+    }
+    keys.subtract(["format_version", "mounts"])
+    let notKeys: Set = ["dirty", "uploading", "failed", "notFound", "waysfs recover"]
+    let documented = try words(section("keys")).subtracting(notKeys)
+    #expect(keys.subtracting(documented).isEmpty, "not documented")
+    #expect(documented.subtracting(keys).isEmpty, "not there")
+  }
+}
