@@ -21,6 +21,7 @@ extension Filesystem {
       case .answer(let entry): return entry
       case .ask(_, nil) where mayWait && listsAhead(parent): mayWait = false
       case .ask(let path, let hint):
+        defer { if hint == nil, mayWait { tree.noteAnswered(in: parent) } }
         let remote = try remoteEntry(path, hint: hint, context.cancellation)
         // On its way to another name perhaps, where the kernel takes along what it believes.
         if remote == nil, locks.holdTree(above: path) { return tree.absentEntry(until: 0, now: tree.now) }

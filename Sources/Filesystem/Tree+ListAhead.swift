@@ -6,12 +6,14 @@ struct AskedNames: Sendable {
   var count = 0
   /// Monotonic.
   var since: UInt64 = 0
+  /// How many of them are being asked for.
+  var underway = 0
   /// The listing under way.
   var listing: ListingAhead?
   /// Monotonic time until which a listing is not tried again: it was too long.
   var pausedUntil: UInt64 = 0
 
-  /// So many names within this time (nanoseconds) are a program that goes through the directory.
+  /// So many names, one after the other, within this time (nanoseconds) are a program that goes through the directory.
   static let telling = 3
   static let window: UInt64 = 2_000_000_000
   /// How long a directory that is too large to be listed is left alone, in nanoseconds.
@@ -37,11 +39,24 @@ extension Tree {
       if let listing = node.asked.listing { return .joining(listing) }
       if now > node.asked.since + AskedNames.window { (node.asked.since, node.asked.count) = (now, 0) }
       node.asked.count += 1
-      guard node.asked.count >= AskedNames.telling, now >= node.asked.pausedUntil else { return .alone }
+      // Two at a time are a program with several threads, which wants more than these.
+      let isTelling = node.asked.count >= AskedNames.telling || node.asked.underway > 0
+      guard isTelling, now >= node.asked.pausedUntil else {
+        node.asked.underway += 1
+        return .alone
+      }
       node.asked.count = 0
       let listing = ListingAhead()
       node.asked.listing = listing
       return .leading(listing)
+    }
+  }
+
+  /// A name that was asked for alone has been answered.
+  func noteAnswered(in id: InodeID) {
+    withState { state in
+      guard let node = state.nodes[id] else { return }
+      node.asked.underway = max(0, node.asked.underway - 1)
     }
   }
 

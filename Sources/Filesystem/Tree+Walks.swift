@@ -16,6 +16,9 @@ struct Walk: Sendable {
   var isSpoiled = false
   /// Paths of directories that this mount changed and has forgotten since.
   var changed: Set<DirectoryPath> = []
+  /// Directories that are known in part: most likely the next page has the rest of them.
+  var begun: Set<DirectoryPath> = []
+  let pages = WalkPages()
 
   /// Names that are kept at most for directories that may never be opened.
   static let mostNames = 200_000
@@ -30,33 +33,46 @@ struct Foreseen: Sendable {
   var listing: Listing
 }
 
+/// What somebody who opens a directory has to do with walks.
+enum WalkRole {
+  /// Nothing.
+  case none
+  /// One is to be made.
+  case leading(Walk)
+  /// The next page of one tells sooner than an answer of its own, after so many pages.
+  case following(WalkPages, after: Int)
+}
+
 extension Tree {
   /// Notes that the names of a directory are about to be read.
-  /// - Returns: a walk to be made.
-  func noteOpened(_ id: InodeID) -> Walk? {
+  func noteOpened(_ id: InodeID) -> WalkRole {
     let now = now
     return withState { state in
       guard configuration.metadataLifetime > 0, let node = state.nodes[id], let path = state.path(of: node) else {
-        return nil
+        return .none
       }
+      let isKnown = (node.listing?.freshUntil ?? 0) > now
       for index in state.walks.indices where state.walks[index].directory != id {
         // Those that it has found already count as well: nobody would open them but who goes on.
         guard Self.contains(state.walks[index].path, path) else { continue }
         state.walks[index].evidence += 1
         state.walks[index].usedAt = now
-        return nil
+        let (pages, begun) = (state.walks[index].pages, state.walks[index].begun)
+        let taken = pages.taken
+        guard !isKnown, taken == 0 || begun.contains(DirectoryPath(path)) else { return .none }
+        return .following(pages, after: taken)
       }
-      guard (node.listing?.freshUntil ?? 0) <= now else {
+      if isKnown {
         node.walkedAt = now
-        return nil
+        return .none
       }
       guard let parent = node.parent.flatMap({ state.nodes[$0] }), let above = state.path(of: parent),
         isWalked(parent, now)
-      else { return nil }
+      else { return .none }
       parent.walkedAt = now
       let isSecond = parent.openedBelow.map { $0.id != id && now < $0.at + Walk.patience } ?? false
       parent.openedBelow = (id, now)
-      guard isSecond || isFirst(node, in: parent) else { return nil }
+      guard isSecond || isFirst(node, in: parent) else { return .none }
       state.nextWalk += 1
       let walk = Walk(
         id: state.nextWalk, directory: parent.id, path: above, askedAt: now, evidence: isSecond ? 2 : 1, usedAt: now)
@@ -66,7 +82,7 @@ extension Tree {
       state.foreseen = state.foreseen.filter {
         $0.value.listing.freshUntil > now && !Self.contains(above, $0.key.string)
       }
-      return walk
+      return .leading(walk)
     }
   }
 
@@ -111,6 +127,16 @@ extension Tree {
     }
   }
 
+  /// One more page of a walk was taken in.
+  /// - Parameter begun: directories of which it has shown a part.
+  func notePage(of walk: Walk, begun: Set<DirectoryPath>) {
+    withState { state in
+      guard let index = state.walks.firstIndex(where: { $0.id == walk.id }) else { return }
+      state.walks[index].begun = begun
+    }
+    walk.pages.noteTaken()
+  }
+
   /// A walk is over. One that did not come to its end is not tried again for a while.
   func end(_ walk: Walk, isComplete: Bool) {
     let now = now
@@ -118,6 +144,7 @@ extension Tree {
       state.walks.removeAll { $0.id == walk.id }
       if !isComplete { state.nodes[walk.directory]?.walkableAt = expiry(from: now) }
     }
+    walk.pages.end()
   }
 
   /// What was kept of a walk turned out to be incomplete.

@@ -85,6 +85,7 @@ struct WalkListing {
       return .useless
     }
     guard keepComplete(of: index) else { return .useless }
+    tree.notePage(of: walk, begun: Set(parts.flatMap { $0.isOver ? [] : $0.walked.begun }))
     if pages == 1, let last, !parts[index].isOver { cut(after: last) }
     return .taken
   }

@@ -32,7 +32,7 @@ struct WalkedTree {
   private(set) var hidden: [String] = []
   private let prefix: String
   private let root: String
-  /// The directory of the last key, below those it is in.
+  /// The directory of the last key, below those it is in: more of them may come.
   private var open: [DirectoryPath]
   private var closed: [DirectoryPath] = []
   /// Whether the keys have come in the order of their bytes so far.
@@ -119,6 +119,9 @@ struct WalkedTree {
     defer { closed = [] }
     return isAscending ? closed : []
   }
+
+  /// Directories of which some is known, and not all, without the one that is listed.
+  var begun: ArraySlice<DirectoryPath> { open.dropFirst() }
 
   /// The names of a directory that is complete.
   mutating func take(_ path: DirectoryPath) -> [FileName: RemoteEntry] {

@@ -30,6 +30,24 @@ import Testing
     #expect(try bench.stat("d/1499").size == 1)
   }
 
+  @Test func twoNamesAtATimeMakeAListing() throws {
+    let bench = try bench(100)
+    let directory = try bench.inode("d")
+    bench.store.forgetOperations()
+    let once = OneTime()
+    bench.store.setRule { operation in
+      guard operation.key == ObjectKey("d/0"), once.isFirst else { return nil }
+      // While the first is being asked for.
+      #expect(throws: Never.self) { _ = try find(1, in: directory, bench) }
+      return nil
+    }
+    #expect(try find(0, in: directory, bench) != nil)
+    #expect(bench.store.operations.filter { $0.kind == .head }.map(\.key) == [ObjectKey("d/0")])
+    #expect(Set(bench.store.operations.compactMap(\.prefix)) == ["d/", "d/0/"])
+    for name in 2..<110 { #expect(try (find(name, in: directory, bench) != nil) == (name < 100)) }
+    #expect(bench.store.count(.list) == 2)
+  }
+
   @Test func openingAndReadingManyFilesIsOneRequestEach() throws {
     let bench = try bench(100)
     for name in 0..<100 { #expect(try bench.load("d/\(name)") == Array("x".utf8)) }

@@ -187,16 +187,46 @@ import Testing
     let tree = bench.filesystem.tree
     _ = try bench.names("t")
     let first = try bench.inode("t/d00")
-    let walk = try #require(tree.noteOpened(first))
+    guard case .leading(let walk) = tree.noteOpened(first) else {
+      Issue.record("no walk is begun")
+      return
+    }
     #expect(tree.goesOn(walk, pages: Walk.pagesOnTrial - 1) && !tree.goesOn(walk, pages: Walk.pagesOnTrial))
     // The directory itself is no evidence for more; another one is, whoever has found it.
-    #expect(tree.noteOpened(try bench.inode("t")) == nil)
+    #expect(seen(tree.noteOpened(try bench.inode("t"))) == nil)
     #expect(!tree.goesOn(walk, pages: Walk.pagesOnTrial))
-    #expect(tree.noteOpened(try bench.inode("t/d01")) == nil)
+    #expect(seen(tree.noteOpened(try bench.inode("t/d01"))) == 0)
     #expect(tree.goesOn(walk, pages: Walk.pagesOnTrial))
     bench.clock.advance(seconds: 2)
     #expect(!tree.goesOn(walk, pages: 1))
     tree.end(walk, isComplete: false)
+  }
+
+  /// After how many pages somebody waits for the next; nil for who does not.
+  private func seen(_ role: WalkRole) -> Int? {
+    guard case .following(_, let pages) = role else { return nil }
+    return pages
+  }
+
+  @Test func whoseNamesTheNextPageHasWaitsForIt() throws {
+    let bench = try bench()
+    let tree = bench.filesystem.tree
+    _ = try bench.names("t")
+    guard case .leading(let walk) = tree.noteOpened(try bench.inode("t/d00")) else {
+      Issue.record("no walk is begun")
+      return
+    }
+    let second = try bench.inode("t/d01")
+    tree.notePage(of: walk, begun: [DirectoryPath("t/d01"), DirectoryPath("t/d01/1")])
+    #expect(seen(tree.noteOpened(second)) == 1)
+    // Further on it may take many pages.
+    #expect(seen(tree.noteOpened(try bench.inode("t/d09"))) == nil)
+    #expect(tree.keep([:], at: DirectoryPath("t/d01"), of: walk, isMarked: false))
+    #expect(seen(tree.noteOpened(second)) == nil)
+    // Neither is waited for what has come, nor for what does not come any more.
+    walk.pages.wait(after: 0)
+    tree.end(walk, isComplete: true)
+    walk.pages.wait(after: 1)
   }
 
   // MARK: The plan

@@ -225,8 +225,7 @@ def test_umount_while_the_server_is_away_says_what_is_kept(world, line, bucket, 
     hold = Hold(middle)
     world.path("/mnt/data/file").write_bytes(CONTENT)
     eventually(lambda: hold.held, "the upload is under way")
-    middle.stop()
-    hold.drop()
+    hold.lose()
     result = world.run("umount", "/mnt/data", check=False)
     assert result.returncode == 64 and "1 file could not be uploaded; kept in /mnt/cache" in result.stderr
     assert world.shows("SOURCE") == ""

@@ -190,6 +190,7 @@ def test_the_shell_completes(installed, bucket):
     assert complete("waysfs", "mount", "--cache-d") == ["--cache-dir"]
     assert complete("waysfs", "mount", "b", "/mn") == ["/mnt"]
     assert complete("waysfs", "umount", "") == ["/mnt/data"]
+    assert complete("waysfs", "log-level", "/mnt/data", "w") == ["warning"]
     installed.run("waysfs", "umount", "/mnt/data")
 
 

@@ -76,6 +76,32 @@ def test_a_whole_file_is_read_without_the_daemon(readable):
     assert (readable.path / "file").read_bytes() == OLD
 
 
+def test_after_a_remount_the_first_open_is_read_without_the_daemon(readable):
+    """The mount before has found all of it right, and said so."""
+    path = readable.path / "file"
+    readable.waysfs.run("warm", path)
+    readable.restart()
+    with open(path, "rb", buffering=0) as file:
+        assert reads_without_the_daemon(readable, file.fileno()) == (OLD if is_possible(readable.cache) else None)
+    assert path.read_bytes() == OLD
+
+
+def test_what_was_changed_in_the_cache_is_looked_at_again(readable):
+    path = readable.path / "file"
+    readable.waysfs.run("warm", path)
+    readable.unmount()
+    data = max((readable.cache / "read").glob("??/*"), key=lambda found: found.stat().st_size)
+    with open(data, "r+b") as file:
+        file.seek(5 * MIB)
+        byte = file.read(1)[0]
+        file.seek(5 * MIB)
+        file.write(bytes([byte ^ 1]))
+    readable.start()
+    with open(path, "rb", buffering=0) as file:
+        assert content(file) == OLD
+    assert "damaged" in readable.log_text()
+
+
 def test_another_version_is_read_beside_it(bucket, readable):
     with opened(readable, readable.path / "file") as file:
         bucket.put("file", NEW)

@@ -76,6 +76,40 @@ def test_a_walk_costs_less_than_its_directories(counting, store, mount):
     assert cost.get("listObjectsV2", 0) <= 60, cost
 
 
+def test_a_large_walk_costs_its_pages_and_shows_what_changes_meanwhile(counting, store, mount):
+    keys = {f"t/{outer:02}/{inner}/{name:03}" for outer in range(40) for inner in range(2) for name in range(100)}
+    fill(store, sorted(keys))
+    path = mount(store).path
+
+    def find():
+        return subprocess.Popen(["find", path / "t", "-type", "f"], stdout=subprocess.PIPE, text=True)
+
+    def found(process):
+        lines = process.communicate(timeout=60)[0].splitlines()
+        assert process.returncode == 0 and len(set(lines)) == len(lines)
+        return {os.path.relpath(line, path) for line in lines}
+
+    def work():
+        walk = find()
+        # Far behind where it is.
+        os.unlink(path / "t/39/1/007")
+        os.rename(path / "t/38/0/001", path / "t/38/1/moved")
+        (path / "t/37/1/new").write_bytes(b"new")
+        os.mkdir(path / "t/36/2")
+        (path / "t/36/2/new").write_bytes(b"new")
+        # Whoever lists a directory while it changes may see the one or the other.
+        changed = {"t/39/1/007", "t/38/0/001", "t/38/1/moved", "t/37/1/new", "t/36/2/new"}
+        assert found(walk) ^ keys <= changed
+        now = (keys - {"t/39/1/007", "t/38/0/001"}) | changed - {"t/39/1/007", "t/38/0/001"}
+        assert found(find()) == now
+        for key in changed:
+            assert os.path.exists(path / key) == (key in now)
+
+    cost = spent(counting, work)
+    # Eight pages, twice where the making of a directory has spoilt a walk, and a few directories by themselves.
+    assert cost.get("listObjectsV2", 0) <= 80, cost
+
+
 def test_small_files_cost_one_request_each(counting, store, mount):
     fill(store, [f"d/{number:04}" for number in range(1000)], b"x" * 4096)
     path = mount(store, *LIFETIME).path

@@ -114,6 +114,8 @@ ALL = (
     Faster("again", "read again: at least 0.9 of a local file in the page cache", BARE, 0.9),
     Faster("warm", "read after a remount: at least 0.8 of a local file", BARE, 0.8),
     Faster("warm-again", "and again: at least 0.9 of a local file in the page cache", BARE, 0.9),
+    Faster("passed", "the same, mounted read-only: at least 0.8 of a local file", BARE, 0.8),
+    Faster("passed-again", "and again, read-only: at least 0.9 of a local file in the page cache", BARE, 0.9),
     Faster("random-net", "random reads: 1.5 times as fast as the better peer", BOTH, 1.5, servers=LATE),
     Few("random-net-fetched", "random reads: at most 4 times the bytes asked for", 4, LATE),
     Sooner("random-16", "random-net", "random reads by 16 threads: 8 times as fast as by one", 8, LATE),

@@ -92,7 +92,7 @@ def _sequential(sizes):
             "warm", reads.warm,
             {
                 "fill": f"read {large}, cold, keeping it on disk", "warm": "  after a remount, from there",
-                "warm-again": "  again",
+                "warm-again": "  again", "passed": "  after another, mounted read-only", "passed-again": "  again",
             },
             needs=("large", "local"), servers=("responder",), systems=("waysfs",), bare=bare.cold_local,
             options=("--cache-limit", "16GiB"),

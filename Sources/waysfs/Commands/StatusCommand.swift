@@ -18,7 +18,9 @@ struct StatusCommand: ParsableCommand {
         waysfs status --prometheus >/var/lib/node_exporter/textfile/waysfs.prom
       """)
 
-  @Argument(help: ArgumentHelp("Where a bucket is mounted; else all mounts.", valueName: "mountpoint"))
+  @Argument(
+    help: ArgumentHelp("Where a bucket is mounted; else all mounts.", valueName: "mountpoint"),
+    completion: Completion.mountPoints)
   var mountPoint: String?
 
   @Flag(help: "Draw it again every second, on a terminal.")
@@ -115,10 +117,13 @@ struct LogLevelCommand: ParsableCommand {
         waysfs log-level /mnt/photos
       """)
 
-  @Argument(help: ArgumentHelp("Where the bucket is mounted.", valueName: "mountpoint"))
+  @Argument(
+    help: ArgumentHelp("Where the bucket is mounted.", valueName: "mountpoint"), completion: Completion.mountPoints)
   var mountPoint: String
 
-  @Argument(help: ArgumentHelp("\(LogLevelName.all.joined(separator: ", ")).", valueName: "level"))
+  @Argument(
+    help: ArgumentHelp("\(LogLevelName.all.joined(separator: ", ")).", valueName: "level"),
+    completion: .list(LogLevelName.all))
   var level: String?
 
   func run() throws {

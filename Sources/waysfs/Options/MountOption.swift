@@ -163,9 +163,9 @@ extension OptionSpelling {
       mounts that are read-only.
       """, defaultText: "auto",
     details: """
-      It reads them as fast as local files, once this mount has read them. A program then reads the version it has opened \
-      until it closes the file, also when another program on this mount changes the file meanwhile. Needs root, Linux 6.9 \
-      and a cache directory that is on no overlay; elsewhere it has no effect.
+      It reads them as fast as local files, once this mount or an earlier one has found all of them right. A program then \
+      reads the version it has opened until it closes the file, also when another program on this mount changes the file \
+      meanwhile. Needs root, Linux 6.9 and a cache directory that is on no overlay; elsewhere it has no effect.
       """)
   static let caFile = OptionSpelling(
     name: "ca-file", sets: .caFile, argument: .value("file"),

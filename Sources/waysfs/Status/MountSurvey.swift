@@ -25,6 +25,9 @@ struct MountFinding: Hashable, Sendable {
   /// What it says of itself; nil when it does not answer.
   var status: MountStatus?
 
+  /// Compared by bytes, as the kernel does.
+  func isAt(_ path: String) -> Bool { mountPoint.utf8.elementsEqual(path.utf8) }
+
   /// Whether somebody should look after it.
   var needsAttention: Bool {
     switch state {
@@ -62,16 +65,17 @@ struct MountSurvey {
     let mounts = try MountTable.read().entries.filter { entry in
       entry.isWaysfs && (context.uid == 0 || entry.userID == context.uid)
     }
-    let users = Set([context.uid] + mounts.compactMap(\.userID))
-    let records = users.sorted().flatMap { user in
-      directories(of: user).flatMap { ForeignRecord.all(in: $0) }
-    }
     var findings: [MountFinding] = []
-    for record in records where !findings.contains(where: { $0.mountPoint == record.contents.mountPoint }) {
-      let mount = mounts.last { $0.mountpoint == record.contents.mountPoint }
-      if let finding = finding(record, mount) { findings.append(finding) }
+    for user in Set([context.uid] + mounts.compactMap(\.userID)).sorted() {
+      for record in directories(of: user).flatMap({ ForeignRecord.all(in: $0) }) {
+        let mount = mounts.last { $0.mountpoint.utf8.elementsEqual(record.contents.mountPoint.utf8) }
+        // Who answers for somebody else's mount is not believed.
+        guard mount == nil || mount?.userID == user, !findings.contains(where: { $0.isAt(record.contents.mountPoint) })
+        else { continue }
+        if let finding = finding(record, mount, of: user) { findings.append(finding) }
+      }
     }
-    for mount in mounts where !findings.contains(where: { $0.mountPoint == mount.mountpoint }) {
+    for mount in mounts where !findings.contains(where: { $0.isAt(mount.mountpoint) }) {
       findings.append(Self.stranger(mount))
     }
     return findings.sorted { $0.mountPoint < $1.mountPoint }
@@ -81,7 +85,7 @@ struct MountSurvey {
   func one(_ path: String) throws(Failure) -> MountFinding {
     let (record, mount) = try find(path)
     guard let record else { return Self.stranger(mount, path) }
-    guard let finding = finding(record, mount) else { throw Self.nothing }
+    guard let finding = finding(record, mount, of: mount?.userID ?? context.uid) else { throw Self.nothing }
     return finding
   }
 
@@ -113,14 +117,14 @@ struct MountSurvey {
     return all.filter { RuntimeDirectory.problem(with: $0, uid: user) == nil }
   }
 
-  /// Nil for a record that its process has left behind; it is removed.
-  private func finding(_ record: ForeignRecord, _ mount: MountTableEntry?) -> MountFinding? {
+  /// Nil for a record that its process has left behind; it is removed, but nothing in directories of others.
+  private func finding(_ record: ForeignRecord, _ mount: MountTableEntry?, of user: UInt32) -> MountFinding? {
     let contents = record.contents
     var finding = MountFinding(
       mountPoint: contents.mountPoint, source: contents.source, state: .serving, pid: contents.pid)
     guard record.isHeld else {
       guard mount != nil else {
-        record.removeIfAbandoned()
+        if user == context.uid { record.removeIfAbandoned() }
         return nil
       }
       finding.state = .dead

@@ -142,7 +142,7 @@ def heal(middle):
 
 
 class Hold:
-    """From now on requests of a kind wait until they are let through by `release`, or dropped by `drop`.
+    """From now on requests of a kind wait until they are let through by `release`, or dropped by `drop` or `lose`.
 
     A mount gives up waiting after 20 seconds, and asks again.
     """
@@ -166,6 +166,13 @@ class Hold:
     def release(self):
         heal(self.middle)
         self.over.set()
+
+    def lose(self):
+        """The server goes away, and what was held never reaches it; the mount lives on."""
+        self.middle.stop()
+        self.forwards = False
+        self.over.set()
+        heal(self.middle)
 
     def drop(self):
         """What was held never reaches the server, nor what the mount, which was killed, has sent besides."""

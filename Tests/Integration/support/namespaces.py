@@ -20,12 +20,29 @@ mount -t overlay -o "lowerdir=$sbin,upperdir=/mnt/.own/sbin,workdir=/mnt/.own/sb
 : >"$sbin/waysfs"
 mount --bind "$1" "$sbin/waysfs"
 for name in mount.waysfs mount.fuse.waysfs umount.fuse.waysfs; do ln -sf waysfs "$sbin/$name"; done
+for kept in .aws .config; do [ ! -d ~/$kept ] || mount -t tmpfs -o mode=0700 waysfs-test ~/$kept; done
 mknod -m 0666 /mnt/.own/fuse c 10 229
 mount --bind /mnt/.own/fuse /dev/fuse
 echo user_allow_other >/etc/fuse.conf
 : >/etc/fstab
 echo ready
 exec cat
+"""
+# A service manager takes /run/systemd/system for the sign that systemd has booted the machine (sd_booted(3)). It moves
+# whatever shares its control group, so it gets one of its own, and sees no other.
+SYSTEMD = r"""
+set -e
+mkdir -p /run/systemd/system /run/user/0 /mnt/home /mnt/.own/groups
+mount -t cgroup2 cgroup /mnt/.own/groups
+group=/mnt/.own/groups$(sed -n 's/^0:://p' /proc/self/cgroup)/waysfs-test-$$
+mkdir "$group"
+echo $$ >"$group/cgroup.procs"
+exec unshare --cgroup sh -ec '
+  mount -t tmpfs waysfs-test /sys/fs/cgroup
+  mount -t cgroup2 cgroup /sys/fs/cgroup
+  { read -r own && ! read -r other; } </sys/fs/cgroup/cgroup.procs
+  XDG_RUNTIME_DIR=/run/user/0 HOME=/mnt/home exec /lib/systemd/systemd --user
+'
 """
 
 
@@ -38,6 +55,7 @@ class MountNamespace:
     def __init__(self, waysfs):
         self.environment = {**waysfs.environment, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         self.environment.pop("XDG_RUNTIME_DIR", None)
+        self.systemd = None
         self.process = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "sh", "-c", SETUP, "sh", waysfs.binary],
             stdin=subprocess.PIPE,
@@ -62,6 +80,22 @@ class MountNamespace:
         return subprocess.Popen(
             self.command(*arguments, user=user), env={**self.environment, **(environment or {})}, cwd="/", **options
         )
+
+    def start_systemd(self):
+        """A service manager of the namespace's own: systemd for a user, who is root. Why there is none as a string."""
+        if not os.access("/lib/systemd/systemd", os.X_OK):
+            return "systemd is missing: install the package systemd"
+        self.systemd = self.start("sh", "-c", SYSTEMD, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        socket = self.path("/run/user/0/systemd/private")
+        eventually(lambda: socket.exists() or self.systemd.poll() is not None, "systemd starts or gives up")
+        return None if self.systemd.poll() is None else "systemd does not run here: it gets no control group of its own"
+
+    def systemctl(self, *arguments, **options):
+        return self.run(*self.systemctl_command(*arguments), **options)
+
+    @staticmethod
+    def systemctl_command(*arguments):
+        return ["env", "XDG_RUNTIME_DIR=/run/user/0", "systemctl", "--user", "--no-pager", *arguments]
 
     def path(self, path):
         """How a path in the namespace is reached from outside."""
@@ -94,6 +128,12 @@ class MountNamespace:
 
     def close(self):
         """Ends everything in it; with the last process its mounts go."""
+        if self.systemd is not None:
+            self.systemd.terminate()
+            self.systemd.wait(60)
+            for group in self.path("/mnt/.own/groups").glob("**/waysfs-test-*"):
+                for directory, _, _ in os.walk(group, topdown=False):
+                    os.rmdir(directory)
         left = self.processes()
         for pid in left:
             os.kill(pid, signal.SIGKILL)
