@@ -83,6 +83,17 @@ struct MountHelper {
     guard initgroups(name, gid) == 0, setgid(gid) == 0, setuid(uid) == 0 else {
       throw Failure("-o setuid: cannot become \(name): \(describe(errno: errno))", exitCode: .usage)
     }
+    forgetEnvironment(for: name)
+  }
+
+  /// Keys and directories in the environment are those of the user that this was: another must not get them.
+  private static func forgetEnvironment(for user: String) {
+    let kept: Set = ["PATH", "LANG", "LANGUAGE", "TZ"]
+    for name in ProcessContext.current().environment.keys
+    where !kept.contains(name) && !name.hasPrefix("LC_") && !name.lowercased().hasSuffix("_proxy") {
+      unsetenv(name)
+    }
+    for name in ["USER", "LOGNAME"] { setenv(name, user, 1) }
   }
 
   /// At boot there is none, under sudo(8) it may be somebody else's, and mount.fuse3 leaves root's to a user.
