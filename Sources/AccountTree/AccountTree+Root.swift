@@ -202,7 +202,8 @@ extension FileOperations {
   }
 }
 
-/// The root while it is being read: what it showed at the start, so that nothing is shown twice or left out. Thread-safe.
+/// The root while it is being read: what it showed at the start, so that nothing is shown twice or left out.
+/// Thread-safe.
 final class RootStreams: Sendable {
   struct Stream: Sendable {
     /// By name.

@@ -42,7 +42,8 @@ public struct AccountTreeConfiguration: Sendable {
 /// is opened when it is first needed and stays open: what it still has to send, and files that are open there, outlive
 /// its place in the list. The methods of `FileOperations` are in the extensions. Thread-safe.
 ///
-/// Lock order: a branch's gate, then the bucket's own locks. The mutexes here are leaves, held for a few memory accesses.
+/// Lock order: a branch's gate, then the bucket's own locks. The mutexes here are leaves, held for a few memory
+/// accesses.
 public final class AccountTree: FileOperations {
   /// Opens a bucket; `kernel` is what it tells of changes. Blocks; what led to an error was logged before it is thrown.
   public typealias Open = @Sendable (_ name: String, _ kernel: any KernelCache) throws(Errno) -> any OpenBucket

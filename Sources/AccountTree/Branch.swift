@@ -5,8 +5,8 @@ import SystemPackage
 
 /// A bucket that was heard of, open from its first use on. Thread-safe.
 ///
-/// `opening` is a gate that blocks, held while the bucket is opened: for local I/O, and for what an earlier mount left, to
-/// be sent first. The mutex is held for a memory access.
+/// `opening` is a gate that blocks, held while the bucket is opened: for local I/O, and for what an earlier mount left,
+/// to be sent first. The mutex is held for a memory access.
 final class Branch: Sendable {
   let name: FileName
   let slot: Slot

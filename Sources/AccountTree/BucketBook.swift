@@ -108,8 +108,8 @@ struct BucketBook: Sendable {
 
 /// What names buckets can have.
 enum BucketName {
-  /// Why no bucket can be made with this name; nil when one can. S3's rule and that of the control plane, which knows no
-  /// dots.
+  /// Why no bucket can be made with this name; nil when one can. S3's rule, and that of the control plane, which knows
+  /// no dots.
   static func problem(with name: String) -> Errno? {
     let bytes = Array(name.utf8)
     guard bytes.count <= 63 else { return .fileNameTooLong }

@@ -62,8 +62,8 @@ final class GetScheduler: Sendable {
   }
 }
 
-/// Bounds the GETs under way. What somebody waits for goes before what is guessed; of several buckets one GET of each in
-/// turn, however many the others want. Thread-safe; its lock is a leaf.
+/// Bounds the GETs under way. What somebody waits for goes before what is guessed; of several buckets one GET of each
+/// in turn, however many the others want. Thread-safe; its lock is a leaf.
 final class GetTurns: Sendable {
   struct Queue {
     var demand: [any ScheduledGet] = []

@@ -2,7 +2,8 @@ import Basics
 import Synchronization
 public import SystemPackage
 
-/// The room on a disk that the journals of one mount have together: see `JournalSpace`. Thread-safe; its mutex is a leaf.
+/// The room on a disk that the journals of one mount have together: see `JournalSpace`. Thread-safe; its mutex is a
+/// leaf.
 public final class JournalRoom: Sendable {
   fileprivate struct State {
     /// Bytes that each member has reserved.

@@ -5,12 +5,12 @@ import Logging
 import Synchronization
 import SystemPackage
 
-/// The buckets of a mount that are open: one, or those of an account that somebody has gone to or that have something to
-/// send. Thread-safe; the mutex is a leaf.
+/// The buckets of a mount that are open: one, or those of an account that somebody has gone to or that have something
+/// to send. Thread-safe; the mutexes are leaves.
 final class OpenBuckets: Sendable {
   private struct State {
     var buckets: [BucketLayers] = []
-    /// Since when a bucket cannot be opened, for one message each.
+    /// Those that cannot be opened, of which one message is enough.
     var troubled: Set<String> = []
   }
 

@@ -11,9 +11,9 @@ import WritePath
 
 /// What the buckets of one mount have in common: connections, memory, threads and room on the disk. Thread-safe.
 ///
-/// How it is shared out among several (docs/decisions/0012): connections in the order of the requests, of which reads take
-/// turns by bucket; memory to who asks first, and what is waited for before what is guessed; of the journal's room nobody
-/// more than half of what the others leave; the disk cache by use.
+/// How it is shared out among several (docs/decisions/0012): connections in the order of the requests, of which reads
+/// take turns by bucket; memory to who asks first, and what is waited for before what is guessed; of the journal's room
+/// nobody more than half of what the others leave; the disk cache by use.
 final class SharedLayers: Sendable {
   let settings: MountSettings
   let client: S3Client
