@@ -5,7 +5,7 @@ public import Metrics
 public enum FuseOperation: Int, Hashable, Sendable, CaseIterable {
   case lookup, getattr, setattr, readlink, mknod, mkdir, symlink, unlink, rmdir, rename, open, create
   case read, write, flush, fsync, release, opendir, readdir, readdirplus, fsyncdir, releasedir
-  case statfs, access, getxattr, warm
+  case statfs, access, getxattr, listxattr, warm
 
   /// Its name in FUSE's protocol, in lowercase.
   public var name: String { String(describing: self) }

@@ -67,6 +67,25 @@ def test_a_line_of_fstab(type, world, line, bucket):
     wait_until_ended(daemon)
 
 
+@pytest.mark.parametrize("source", ["none", "*"])
+def test_all_buckets(source, world, line, bucket):
+    bucket.put("old", b"old")
+    world.write_fstab(line("all", source=source))
+    world.run("mount", "-a")
+    assert world.shows("SOURCE,FSTYPE").split() == ["waysfs:*", "fuse.waysfs"]
+    directory = world.path(f"/mnt/data/{bucket.name}")
+    assert (directory / "old").read_bytes() == b"old"
+    (directory / "new").write_bytes(CONTENT)
+    assert "already mounted" in world.run("mount", "-a").stderr
+    world.run("mount", "-o", "remount,ro", "/mnt/data")
+    with fails("EROFS"):
+        (directory / "new").unlink()
+    daemon = world.daemon()
+    world.run("umount", "/mnt/data")
+    wait_until_ended(daemon)
+    assert bucket.get("new") == CONTENT
+
+
 def test_a_prefix_with_odd_characters(world, line, bucket):
     """fstab(5) writes a space as \\040."""
     world.write_fstab(line(source=f"{bucket.name}:a\\040b/c,d"))

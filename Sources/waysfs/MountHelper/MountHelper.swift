@@ -5,7 +5,7 @@ import Glibc
 /// What `mount.waysfs` does: reads what mount(8) says, and starts `waysfs mount` in the background.
 struct MountHelper {
   let call: HelperCall
-  /// As written in fstab: `BUCKET` or `BUCKET:PREFIX`.
+  /// As written in fstab: `BUCKET` or `BUCKET:PREFIX`, or `*` or `none` with the option `all`.
   let source: String
 
   func run() throws(Failure) {
@@ -16,8 +16,9 @@ struct MountHelper {
     let mounts = try MountTable.read()
     let path = try MountPath.resolve(call.directory, workingDirectory: context.workingDirectory, mounts: mounts)
     if options.isRemount { return try remount(options, path, mounts, context) }
-    if try isThereAlready(path, mounts, context) { return }
     let request = MountRequest(bucket: source, mountPoint: path, flags: try flags(options))
+    let target = try usage { () throws(UsageError) in try request.target(request.layers(context)) }
+    if try isThereAlready(target, path, mounts, context) { return }
     let plan = try request.plan(context)
     say("mounting \(plan.target.source) from \(plan.settings.endpoint) on \(path)")
     if call.isFake { return try MountProcess(plan: plan, readiness: .nobody()).check() }
@@ -39,9 +40,8 @@ struct MountHelper {
   /// The table of mounts does not show what stands in fstab (`waysfs:photos`, not `photos`), so `mount -a` asks for what
   /// is mounted again and again.
   private func isThereAlready(
-    _ path: String, _ mounts: MountTable, _ context: ProcessContext
+    _ target: MountTarget, _ path: String, _ mounts: MountTable, _ context: ProcessContext
   ) throws(Failure) -> Bool {
-    let target = try usage { () throws(UsageError) in try BucketReference(parsing: source) }
     guard let mount = mounts.top(at: path), mount.isWaysfs, mount.source == target.source,
       Self.record(mount, context)?.isHeld == true
     else { return false }
