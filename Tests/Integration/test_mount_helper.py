@@ -1,5 +1,6 @@
 """mount(8), umount(8), fstab: what the system does with a bucket, in a mount namespace of the test's own."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from support.commands import eventually, run
 from support.errors import fails
 from support.faults import Hold
+from support.machine import need_file_system, need_root
 from support.namespaces import MountNamespace
 from support.processes import is_alive, wait_until_ended
 from support.servers import REGION
@@ -18,11 +20,9 @@ CONTENT = os.urandom(300_000)
 
 @pytest.fixture
 def world(waysfs):
-    if os.getuid() != 0:
-        pytest.skip("only root can make a mount namespace in which mount(8) finds other helpers")
-    made = MountNamespace(waysfs)
-    yield made
-    made.close()
+    need_root("make a mount namespace in which mount(8) finds other helpers")
+    with contextlib.closing(MountNamespace(waysfs)) as made:
+        yield made
 
 
 @pytest.fixture
@@ -168,14 +168,14 @@ def test_what_is_wrong_is_said(options, status, message, world, line):
     result = world.run("mount", "/mnt/data", check=False)
     assert result.returncode == status and message in result.stderr, result
     assert result.stderr.count("\n") == 1
-    assert world.shows("SOURCE") == "" and world.processes() == []
+    world.nothing_is_left()
 
 
 def test_a_bucket_that_is_not_there(world, line):
     world.write_fstab(line(source="no-such-bucket-anywhere"))
     result = world.run("mount", "/mnt/data", check=False)
     assert result.returncode == 32 and "no-such-bucket-anywhere" in result.stderr
-    assert world.shows("SOURCE") == "" and world.processes() == []
+    world.nothing_is_left()
 
 
 def test_sloppy_fake_and_verbose(world, line, bucket):
@@ -183,7 +183,7 @@ def test_sloppy_fake_and_verbose(world, line, bucket):
     assert world.run("mount", "/mnt/data", check=False).returncode == 1
     result = world.run("mount", "-s", "-f", "-v", "-n", "/mnt/data")
     assert f"mounting waysfs:{bucket.name}" in result.stdout
-    assert world.shows("SOURCE") == "" and world.processes() == []
+    world.nothing_is_left()
     world.run("mount", "-s", "-n", "/mnt/data")
     assert world.shows("FSTYPE") == "fuse.waysfs"
     world.run("umount", "-n", "-v", "/mnt/data")
@@ -197,7 +197,7 @@ def test_a_server_that_does_not_answer(world, line, bucket, proxy):
     result = world.run("mount", "/mnt/data", check=False)
     hold.drop()
     assert result.returncode == 32 and "did not answer within 1 s" in result.stderr
-    assert world.shows("SOURCE") == "" and world.processes() == []
+    world.nothing_is_left()
 
 
 def test_mount_returns_only_when_the_mount_answers(world, line, bucket, proxy):
@@ -340,8 +340,7 @@ def test_what_is_not_dead_is_left_alone(world, line, bucket, proxy):
 @pytest.mark.time_limit(120)
 def test_automount(world, line, bucket):
     """An automount point asks for the mount when somebody looks into it; the helper must not look itself."""
-    if "\tautofs\n" not in Path("/proc/filesystems").read_text():
-        pytest.skip("this kernel has no autofs")
+    need_file_system("autofs")
     bucket.put("file", CONTENT)
     world.write_fstab(line("noauto,x-systemd.automount,x-systemd.idle-timeout=60"))
     script = Path(__file__).parent / "support" / "automounter.py"

@@ -21,6 +21,7 @@ import pytest
 from support import exposition
 from support.commands import eventually
 from support.errors import fails
+from support.machine import need_root
 from support.processes import wait_until_ended
 
 MEBI = 1 << 20
@@ -470,8 +471,8 @@ def test_attributes_of_a_conflict(bucket, mount):
     assert attribute(mounted.path / "file", "state") == "clean"
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can write as somebody else")
 def test_a_write_by_somebody_else_clears_the_set_user_id_bit(bucket, mount):
+    need_root("write as somebody else")
     mounted = mount(bucket, "--allow-other", "-o", "suid")
     path = mounted.path / "program"
     shutil.copy("/bin/true", path)
