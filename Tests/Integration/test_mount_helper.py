@@ -315,7 +315,9 @@ def test_a_dead_mount_is_replaced(in_use, world, line, bucket):
     file = open(world.path("/mnt/data/file"), "rb") if in_use else None
     os.kill(world.daemon(), 9)
     eventually(lambda: world.processes() == [], "it dies")
-    assert "endpoint is not connected" in world.run("ls", "/mnt/data", check=False).stderr
+    # ECONNABORTED while the kernel is still ending the calls of the process that was killed.
+    said = world.run("ls", "/mnt/data", check=False).stderr
+    assert "endpoint is not connected" in said or "connection abort" in said
     world.run("mount", "/mnt/data")
     assert world.path("/mnt/data/file").read_bytes() == CONTENT
     assert world.shows("SOURCE") == f"waysfs:{bucket.name}", "one mount is left there"
