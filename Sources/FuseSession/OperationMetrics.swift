@@ -2,27 +2,32 @@ public import Basics
 public import Metrics
 
 /// The kernel's requests, as they are counted.
-public enum FuseOperation: String, Hashable, Sendable, CaseIterable {
-  case lookup, getattr, setattr, readlink, mknod, mkdir, symlink, unlink, rmdir, rename, open, create, read, write,
-    flush,
-    fsync, release, opendir, readdir, readdirplus, fsyncdir, releasedir, statfs, access, getxattr, warm
+public enum FuseOperation: Int, Hashable, Sendable, CaseIterable {
+  case lookup, getattr, setattr, readlink, mknod, mkdir, symlink, unlink, rmdir, rename, open, create
+  case read, write, flush, fsync, release, opendir, readdir, readdirplus, fsyncdir, releasedir
+  case statfs, access, getxattr, listxattr, warm
+
+  /// Its name in FUSE's protocol, in lowercase.
+  public var name: String { String(describing: self) }
 }
 
 /// Counts the kernel's requests and how long each waits for its answer. Nothing is locked. Thread-safe.
 public final class OperationMetrics: Sendable {
   private let time: TimeSource
-  private let recorders = Dictionary(
-    uniqueKeysWithValues: FuseOperation.allCases.map { ($0, LatencyRecorder()) })
+  /// By operation: an array, since every request comes by here.
+  private let recorders = FuseOperation.allCases.map { _ in LatencyRecorder() }
 
   /// Nothing was asked.
   public init(time: TimeSource = .system) { self.time = time }
 
   /// What was measured of each operation until now: from the moment in which a worker took it to its answer.
-  public var histograms: [FuseOperation: LatencyHistogram] { recorders.mapValues(\.histogram) }
+  public var histograms: [FuseOperation: LatencyHistogram] {
+    Dictionary(uniqueKeysWithValues: zip(FuseOperation.allCases, recorders.map(\.histogram)))
+  }
 
   /// Begins to measure an operation.
-  func begin(_ operation: FuseOperation) -> OperationMeter? {
-    recorders[operation].map { OperationMeter(recorder: $0, time: time, start: time.monotonic) }
+  func begin(_ operation: FuseOperation) -> OperationMeter {
+    OperationMeter(recorder: recorders[operation.rawValue], time: time, start: time.monotonic)
   }
 }
 

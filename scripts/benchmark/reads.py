@@ -100,7 +100,7 @@ def warm(system, space, _):
                 raise processes.Failed(f"waysfs warm: {result.stderr}")
         # Read-only, the kernel reads by itself what is whole (passthrough).
         for row, options in (("warm", ()), ("passed", ("--read-only",))):
-            bare.forget(cache)
+            bare.leave_on_disk(cache)
             with space.mounted(system.having((*system.options, *options)), cache=cache) as mount:
                 watch = Stopwatch(mount)
                 bare.read_file(mount.path / "large")

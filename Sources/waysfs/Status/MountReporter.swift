@@ -148,7 +148,7 @@ final class MountReporter: Sendable {
     let histograms = operations.histograms
     return FuseOperation.allCases.compactMap { operation in
       guard let histogram = histograms[operation], histogram.count > 0 else { return nil }
-      return OperationReport(operation: operation.rawValue, duration: LatencyReport(histogram, detailed: false))
+      return OperationReport(operation: operation.name, duration: LatencyReport(histogram, detailed: false))
     }
   }
 
