@@ -57,6 +57,7 @@ let package = Package(
     layer("ReadPath", ["Basics", "Metrics", "ObjectStore", "BlockCache", log]),
     layer("WritePath", ["Basics", "ObjectStore", "CLinux", log, system]),
     layer("Filesystem", ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", log, system]),
+    layer("AccountTree", ["Basics", "Filesystem", log, system]),
     layer("FuseSession", ["Basics", "Metrics", "Filesystem", "CFuse", log, system]),
 
     // The composition roots.
@@ -64,7 +65,7 @@ let package = Package(
       name: "waysfs",
       dependencies: [
         "Basics", "Metrics", "ObjectStore", "HTTPTransport", "S3", "WAYSCloud", "BlockCache", "ReadPath", "WritePath",
-        "Filesystem", "FuseSession", "CLinux", arguments, log, system,
+        "Filesystem", "AccountTree", "FuseSession", "CLinux", arguments, log, system,
       ], swiftSettings: strict),
     .executableTarget(
       name: "waysfs-sandbox", dependencies: ["Basics", arguments, flyingFox, flyingSocks, system], swiftSettings: strict
@@ -89,6 +90,9 @@ let package = Package(
     tests("ReadPath", ["Basics", "ObjectStore", "BlockCache", log, system]),
     tests("WritePath", ["Basics", "ObjectStore", system, log]),
     tests("Filesystem", ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", system, log]),
+    tests(
+      "AccountTree",
+      ["Basics", "ObjectStore", "ReadPath", "BlockCache", "WritePath", "Filesystem", system, log]),
     tests("FuseSession", ["Basics", "Metrics", "Filesystem", "CFuse", "CLinux", system, log]),
     .testTarget(
       name: "waysfsTests",

@@ -28,6 +28,9 @@ public struct Thread: @unchecked Sendable {
   /// Blocks until the thread has ended. Call it once, or `detach`.
   public func join() { pthread_join(handle, nil) }
 
+  /// Whether it is the one that asks.
+  var isCurrent: Bool { pthread_equal(handle, pthread_self()) != 0 }
+
   /// Lets the thread clean up after itself.
   public func detach() { pthread_detach(handle) }
 }

@@ -3,7 +3,8 @@ import Synchronization
 
 /// Threads that run blocking jobs in the order they were submitted.
 ///
-/// Threads are started when there is work and none is idle, up to the limit, and stay until `shutdown`. Thread-safe.
+/// Threads are started when there is work and none is idle, up to the limit, and end when there was none for a while:
+/// a mount of many buckets has many pools. Thread-safe.
 public final class WorkerPool: Sendable {
   private struct State {
     var jobs: Deque<@Sendable () -> Void> = []
@@ -14,22 +15,25 @@ public final class WorkerPool: Sendable {
 
   private let name: String
   private let limit: Int
+  private let idleSeconds: Double
   private let startThread: @Sendable (String, @escaping @Sendable () -> Void) -> Thread?
   private let state = Mutex(State())
   private let available = Semaphore()
 
   /// A pool that runs at most `limit` jobs at once.
-  public convenience init(name: String, limit: Int) {
-    self.init(name: name, limit: limit) { name, body in Thread.start(name: name, body) }
+  /// - Parameter idleSeconds: how long a thread waits for work before it ends.
+  public convenience init(name: String, limit: Int, idleSeconds: Double = 10) {
+    self.init(name: name, limit: limit, idleSeconds: idleSeconds) { name, body in Thread.start(name: name, body) }
   }
 
   /// A pool for tests of a system that has no more threads to give.
   init(
-    name: String, limit: Int,
+    name: String, limit: Int, idleSeconds: Double = 10,
     startThread: @escaping @Sendable (String, @escaping @Sendable () -> Void) -> Thread?
   ) {
     self.name = name
     self.limit = max(1, limit)
+    self.idleSeconds = idleSeconds
     self.startThread = startThread
   }
 
@@ -60,19 +64,26 @@ public final class WorkerPool: Sendable {
     for thread in threads { thread.join() }
   }
 
+  /// How many threads there are.
+  var threadCount: Int { state.withLock { $0.threads.count } }
+
   private func work() {
     while true {
       state.withLock { $0.idle += 1 }
-      available.wait()
-      let (job, isOver) = state.withLock { state in
+      available.wait(seconds: idleSeconds)
+      let (job, ended): ((@Sendable () -> Void)?, Thread?) = state.withLock { state in
         state.idle -= 1
-        return (state.jobs.popFirst(), state.stopping)
+        // Looked for in any case: whoever queued it may have counted on this thread.
+        if let job = state.jobs.popFirst() { return (job, nil) }
+        // When the pool is stopping its threads are waited for, and are not in the list.
+        guard let own = state.threads.firstIndex(where: \.isCurrent) else { return (nil, nil) }
+        return (nil, state.threads.remove(at: own))
       }
-      if let job {
-        job()
-      } else if isOver {
+      guard let job else {
+        ended?.detach()
         return
       }
+      job()
     }
   }
 }

@@ -166,9 +166,10 @@ static void on_releasedir(fuse_req_t request, fuse_ino_t inode, struct fuse_file
   CALL(request, release_directory, file->fh);
 }
 
-static void on_statfs(fuse_req_t request, fuse_ino_t inode) {
-  (void)inode;
-  CALL(request, statistics);
+static void on_statfs(fuse_req_t request, fuse_ino_t inode) { CALL(request, statistics, inode); }
+
+static void on_listxattr(fuse_req_t request, fuse_ino_t inode, size_t room) {
+  CALL(request, list_attributes, inode, room);
 }
 
 static void on_getxattr(fuse_req_t request, fuse_ino_t inode, const char *name, size_t room) {
@@ -217,6 +218,7 @@ const struct fuse_lowlevel_ops waysfs_operations = {
     .releasedir = on_releasedir,
     .statfs = on_statfs,
     .getxattr = on_getxattr,
+    .listxattr = on_listxattr,
     .access = on_access,
     .ioctl = waysfs_on_ioctl,
 };

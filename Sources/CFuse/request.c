@@ -1,9 +1,17 @@
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "internal.h"
 
 void waysfs_request_caller(waysfs_request request, uint32_t *uid, uint32_t *gid) {
   const struct fuse_ctx *caller = fuse_req_ctx(request);
   *uid = caller->uid;
   *gid = caller->gid;
+}
+
+bool waysfs_request_is_own(waysfs_request request) {
+  /* The kernel names the thread that calls. Signal 0 is not sent: this asks whether there is such a thread here. */
+  return syscall(SYS_tgkill, getpid(), fuse_req_ctx(request)->pid, 0) == 0;
 }
 
 /* libfuse calls this with the lock of the request held: answering it from here would deadlock. */

@@ -37,26 +37,26 @@ static socklen_t make_address(const char *path, struct sockaddr_un *address) {
   return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + (abstract ? 0 : 1));
 }
 
-static int send_message(int socket, const char *path, struct msghdr *message) {
+static int send_message(int socket, const char *path, struct msghdr *message, bool waits) {
   struct sockaddr_un address;
   message->msg_name = &address;
   message->msg_namelen = make_address(path, &address);
   if (message->msg_namelen == 0)
     return ENAMETOOLONG;
-  while (sendmsg(socket, message, MSG_NOSIGNAL) < 0) {
+  while (sendmsg(socket, message, MSG_NOSIGNAL | (waits ? 0 : MSG_DONTWAIT)) < 0) {
     if (errno != EINTR)
       return errno;
   }
   return 0;
 }
 
-int clinux_send_datagram(int socket, const char *path, const void *bytes, size_t size) {
+int clinux_send_datagram(int socket, const char *path, const void *bytes, size_t size, bool waits) {
   struct iovec piece = {.iov_base = (void *)bytes, .iov_len = size};
   struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
-  return send_message(socket, path, &message);
+  return send_message(socket, path, &message, waits);
 }
 
-int clinux_send_file(int socket, const char *path, int file) {
+int clinux_send_file(int socket, const char *path, int file, bool waits) {
   union {
     struct cmsghdr header;
     char room[CMSG_SPACE(sizeof(int))];
@@ -68,7 +68,7 @@ int clinux_send_file(int socket, const char *path, int file) {
   rights->cmsg_type = SCM_RIGHTS;
   rights->cmsg_len = CMSG_LEN(sizeof(int));
   memcpy(CMSG_DATA(rights), &file, sizeof(int));
-  return send_message(socket, path, &message);
+  return send_message(socket, path, &message, waits);
 }
 
 static int write_all(int file, const char *bytes, size_t size) {

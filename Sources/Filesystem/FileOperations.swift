@@ -1,4 +1,5 @@
 public import Basics
+import Glibc
 public import SystemPackage
 
 /// The number under which the kernel knows a file (FUSE: nodeid). Never used twice within a mount; the root is 1.
@@ -37,6 +38,8 @@ public struct CallContext: Sendable {
   public var gid: UInt32
   /// Fires when the kernel interrupts the call.
   public var cancellation: Cancellation?
+  /// Whether this process asks itself, to see whether it answers: that is to be answered from memory.
+  public var isOwn = false
 
   /// Makes a context.
   public init(uid: UInt32, gid: UInt32, cancellation: Cancellation? = nil) {
@@ -321,13 +324,15 @@ public protocol FileOperations: Sendable {
   func syncDirectory(_ handle: HandleID, _ context: CallContext) throws(Errno)
   /// closedir(3).
   func releaseDirectory(_ handle: HandleID)
-  /// statfs(2).
-  func statistics(_ context: CallContext) throws(Errno) -> FilesystemStatistics
+  /// statfs(2), of what the inode belongs to.
+  func statistics(_ inode: InodeID, _ context: CallContext) throws(Errno) -> FilesystemStatistics
   /// Brings a range of a file into the disk cache, and blocks until it is there; EOPNOTSUPP without a disk cache.
   /// - Returns: how many bytes of the range are there now, in units of 64 KiB.
   func warm(_ handle: HandleID, offset: UInt64, length: UInt64, _ context: CallContext) throws(Errno) -> UInt64
   /// getxattr(2) of a name that begins with `user.waysfs.`; ENODATA when the file has none of that name.
   func extendedAttribute(_ inode: InodeID, _ name: String, _ context: CallContext) throws(Errno) -> String
+  /// listxattr(2); ENOSYS, as without an implementation, makes the kernel ask no more on this mount.
+  func extendedAttributes(_ inode: InodeID, _ context: CallContext) throws(Errno) -> [String]
   /// access(2), where the kernel does not check permissions itself.
   func access(_ inode: InodeID, mask: UInt32, _ context: CallContext) throws(Errno)
 }
@@ -342,6 +347,27 @@ extension FileOperations {
   public func warm(
     _ handle: HandleID, offset: UInt64, length: UInt64, _ context: CallContext
   ) throws(Errno) -> UInt64 { throw .notSupported }
+
+  /// None is listed.
+  public func extendedAttributes(_ inode: InodeID, _ context: CallContext) throws(Errno) -> [String] {
+    throw .noFunction
+  }
+}
+
+extension FileAttributes {
+  /// Permission bits against the caller, for access(2); the kernel does this itself under `default_permissions`.
+  /// - Parameter isWritable: whether anything can be changed at all.
+  /// - Throws: EROFS or EACCES.
+  public func check(_ mask: UInt32, _ context: CallContext, isWritable: Bool) throws(Errno) {
+    if mask & UInt32(W_OK) != 0, !isWritable { throw .readOnlyFileSystem }
+    if context.uid == 0 {
+      let isExecutable = mode & 0o111 != 0 || mode & FileType.mask == FileType.directory.rawValue
+      guard mask & UInt32(X_OK) == 0 || isExecutable else { throw .permissionDenied }
+      return
+    }
+    let shift: UInt32 = context.uid == uid ? 6 : context.gid == gid ? 3 : 0
+    guard (mode >> shift) & mask & 0o7 == mask & 0o7 else { throw .permissionDenied }
+  }
 }
 
 /// How the filesystem tells the kernel that what it remembers is out of date. Never called inside a request for the

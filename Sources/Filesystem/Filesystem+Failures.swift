@@ -86,12 +86,14 @@ extension Filesystem {
 
   // MARK: At the end
 
-  /// How many files the bucket does not have as they are, those of earlier mounts included, and how many bytes they have.
+  /// How many files the bucket does not have as they are, those of earlier mounts included, and how many of their bytes
+  /// the server has not got yet.
   public func pending() -> PendingFiles {
     let uploads = unsentFiles()
     let failed = uploads.compactMap(\.trouble)
     return PendingFiles(
-      paths: uploads.map(\.path), bytes: uploads.reduce(0) { $0 + $1.size }, failed: failed.count,
+      paths: uploads.map(\.path), bytes: uploads.reduce(0) { $0 + ($1.size - min($1.size, $1.sent)) },
+      failed: failed.count,
       lastError: failed.max { $0.time < $1.time }?.errno)
   }
 
@@ -124,7 +126,7 @@ extension Filesystem {
 public struct PendingFiles: Sendable {
   /// Paths below the mount's root.
   public var paths: [String]
-  /// How many bytes these files have.
+  /// How many bytes of these files are still to be sent; fewer with each part of a large one.
   public var bytes: UInt64
   /// How many of them could not be uploaded at the last try.
   public var failed = 0

@@ -135,24 +135,17 @@ public final class Filesystem: FileOperations {
   // MARK: statfs, access
 
   /// An object store has no size: the numbers say "a lot", so that programs that look before they write go on.
-  public func statistics(_ context: CallContext) throws(Errno) -> FilesystemStatistics {
+  public func statistics(_ inode: InodeID, _ context: CallContext) throws(Errno) -> FilesystemStatistics {
     let blockSize: UInt64 = 4096
     let blocks = (1 << 50) / blockSize
     return FilesystemStatistics(
       blockSize: blockSize, blocks: blocks, freeBlocks: blocks, files: 1 << 40, freeFiles: 1 << 40)
   }
 
-  /// Permission bits against the caller; the kernel does this itself under `default_permissions`.
+  /// access(2).
   public func access(_ inode: InodeID, mask: UInt32, _ context: CallContext) throws(Errno) {
-    let attributes = try getAttributes(inode, nil, context).attributes
-    if mask & UInt32(W_OK) != 0 { try requireWritable() }
-    let isExecutable = attributes.mode & 0o111 != 0 || attributes.mode & FileType.mask == FileType.directory.rawValue
-    if context.uid == 0 {
-      guard mask & UInt32(X_OK) == 0 || isExecutable else { throw .permissionDenied }
-      return
-    }
-    let shift: UInt32 = context.uid == attributes.uid ? 6 : context.gid == attributes.gid ? 3 : 0
-    guard (attributes.mode >> shift) & mask & 0o7 == mask & 0o7 else { throw .permissionDenied }
+    let isWritable = !configuration.readOnly && journal != nil
+    try getAttributes(inode, nil, context).attributes.check(mask, context, isWritable: isWritable)
   }
 
   /// Gives back lookups.

@@ -47,6 +47,9 @@ struct FuseReply: ~Copyable, @unchecked Sendable {
     return CallContext(uid: uid, gid: gid, cancellation: cancellation)
   }
 
+  /// Whether this process itself asks.
+  var isOwn: Bool { request.map { waysfs_request_is_own($0) } ?? false }
+
   /// Answers with what `send` sends; returns whether that reached the caller.
   private consuming func answer(_ send: (waysfs_request) -> Int32) -> Bool {
     guard let request = request.take() else { return false }
@@ -147,16 +150,16 @@ struct FuseReply: ~Copyable, @unchecked Sendable {
     _ = answer { waysfs_reply_warm($0, bytes) }
   }
 
-  /// Answers a getxattr.
+  /// Answers a readlink.
+  consuming func link(_ target: String) {
+    _ = answer { request in target.withCString { waysfs_reply_link(request, $0) } }
+  }
+
+  /// Answers a getxattr or listxattr.
   /// - Parameter room: how much the caller takes; 0 asks for the length only.
   consuming func attribute(_ value: String, room: Int) {
     var value = value
     _ = answer { request in value.withUTF8 { waysfs_reply_attribute(request, $0.baseAddress, $0.count, room) } }
-  }
-
-  /// Answers a readlink.
-  consuming func link(_ target: String) {
-    _ = answer { request in target.withCString { waysfs_reply_link(request, $0) } }
   }
 
   /// Answers a statfs.

@@ -104,19 +104,29 @@ extension FuseConnection {
     } catch { reply.fail(error) }
   }
 
-  func getAttribute(_ request: waysfs_request, _ inode: UInt64, _ name: UnsafePointer<CChar>, _ room: Int) {
-    let reply = FuseReply(request, self, .getxattr, interruptible: true)
+  func statistics(_ request: waysfs_request, _ inode: UInt64) {
+    let reply = FuseReply(request, self, .statfs, interruptible: true)
     do throws(Errno) {
-      let result = try operations.extendedAttribute(InodeID(inode), text(name), reply.context)
-      reply.attribute(result, room: room)
+      var context = reply.context
+      context.isOwn = reply.isOwn
+      let result = try operations.statistics(InodeID(inode), context)
+      reply.statistics(result)
     } catch { reply.fail(error) }
   }
 
-  func statistics(_ request: waysfs_request) {
-    let reply = FuseReply(request, self, .statfs, interruptible: true)
+  func getAttribute(_ request: waysfs_request, _ inode: UInt64, _ name: UnsafePointer<CChar>, _ room: Int) {
+    let reply = FuseReply(request, self, .getxattr, interruptible: true)
     do throws(Errno) {
-      let result = try operations.statistics(reply.context)
-      reply.statistics(result)
+      let value = try operations.extendedAttribute(InodeID(inode), text(name), reply.context)
+      reply.attribute(value, room: room)
+    } catch { reply.fail(error) }
+  }
+
+  func listAttributes(_ request: waysfs_request, _ inode: UInt64, _ room: Int) {
+    let reply = FuseReply(request, self, .listxattr, interruptible: true)
+    do throws(Errno) {
+      let names = try operations.extendedAttributes(InodeID(inode), reply.context)
+      reply.attribute(names.map { "\($0)\0" }.joined(), room: room)
     } catch { reply.fail(error) }
   }
 

@@ -3,8 +3,9 @@ public import Metrics
 
 /// The kernel's requests, as they are counted.
 public enum FuseOperation: Int, Hashable, Sendable, CaseIterable {
-  case lookup, getattr, setattr, readlink, mknod, mkdir, symlink, unlink, rmdir, rename, open, create, read, write, flush,
-    fsync, release, opendir, readdir, readdirplus, fsyncdir, releasedir, statfs, access, getxattr, warm
+  case lookup, getattr, setattr, readlink, mknod, mkdir, symlink, unlink, rmdir, rename, open, create
+  case read, write, flush, fsync, release, opendir, readdir, readdirplus, fsyncdir, releasedir
+  case statfs, access, getxattr, listxattr, warm
 
   /// Its name in FUSE's protocol, in lowercase.
   public var name: String { String(describing: self) }

@@ -43,32 +43,36 @@ public final class ReadPath: Sendable {
   let configuration: ReadPathConfiguration
   let scheduler: GetScheduler
   let log: Logger
-  let disk: DiskStage?
+  private let share: ReadShare
   private let registry = Mutex(Registry())
   let counters = CounterBlock(count: ReadCounter.allCases.count)
-  private let isTimerSet = Atomic(false)
+
+  var disk: DiskStage? { share.disk }
 
   /// A read path over one bucket. Starts no thread and takes no memory before the first read.
-  /// - Parameter cache: asked before the network, and given what comes from there; nil: there is no disk cache.
-  public init(
-    store: any ObjectStore, pool: BlockPool, cache: DiskCache? = nil, configuration: ReadPathConfiguration, log: Logger
-  ) {
+  /// - Parameter share: what it has in common with those of other buckets; the caller shuts it down.
+  public init(store: any ObjectStore, share: ReadShare, configuration: ReadPathConfiguration, log: Logger) {
     self.store = store
-    self.pool = pool
+    self.share = share
+    pool = share.pool
     self.configuration = configuration
     self.log = log
-    scheduler = GetScheduler(limit: configuration.maximumGets)
-    disk = cache.map { DiskStage(cache: $0, pool: pool) }
+    scheduler = GetScheduler(share.turns)
   }
 
-  /// Ends what goes on at the disk cache, and waits for it. What is read afterwards comes from the network.
-  public func shutDown() { disk?.shutDown() }
-
-  deinit {
-    // The pool keeps the objects that own its blocks, and they the pool: without readers nothing is worth keeping.
-    pool.trim()
-    pool.trim()
+  /// One that shares nothing.
+  /// - Parameter cache: asked before the network, and given what comes from there; nil: there is no disk cache.
+  public convenience init(
+    store: any ObjectStore, pool: BlockPool, cache: DiskCache? = nil, configuration: ReadPathConfiguration, log: Logger
+  ) {
+    self.init(
+      store: store, share: ReadShare(pool: pool, cache: cache, configuration: configuration),
+      configuration: configuration, log: log)
   }
+
+  /// Ends what goes on at the disk cache, and waits for it; that of all who share it. What is read afterwards comes from
+  /// the network.
+  public func shutDown() { share.shutDown() }
 
   /// How reads were answered since the start. Does not block.
   public var statistics: ReadStatistics {
@@ -145,24 +149,6 @@ public final class ReadPath: Sendable {
     return min(size, masks.values.reduce(0) { $0 + UInt64($1.count) } * Granules.size)
   }
 
-  // MARK: Idle memory
-
-  /// Memory is in use: sees to it that it is given back when that ends.
-  func noteUse() {
-    guard configuration.schedule != nil, !isTimerSet.load(ordering: .relaxed) else { return }
-    setTimer()
-  }
-
-  private func setTimer() {
-    guard let schedule = configuration.schedule else { return }
-    guard !isTimerSet.exchange(true, ordering: .sequentiallyConsistent) else { return }
-    let start = configuration.time.monotonic
-    schedule(configuration.idleSeconds) { [weak self] in
-      guard let self else { return }
-      isTimerSet.store(false, ordering: .sequentiallyConsistent)
-      let elapsed = Double(configuration.time.monotonic - start) / 1e9
-      // At shutdown timers fire at once; setting another would never end.
-      if pool.trim(), elapsed >= configuration.idleSeconds / 2 { setTimer() }
-    }
-  }
+  /// Memory is in use.
+  func noteUse() { share.noteUse() }
 }

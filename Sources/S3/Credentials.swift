@@ -54,7 +54,10 @@ public protocol CredentialsProvider: Sendable {
 
   /// Looks for others, because the server has refused these, and reports when that is over, on any thread. It must not
   /// block: it is called on the event thread.
-  func renew(_ refused: S3Credentials, _ completion: @escaping @Sendable (CredentialRenewal) -> Void)
+  /// - Parameter forbidden: the bucket that was asked, when the refusal may as well mean that it is forbidden; nil when
+  ///   it is certainly about the credentials.
+  func renew(
+    _ refused: S3Credentials, forbidden: String?, _ completion: @escaping @Sendable (CredentialRenewal) -> Void)
 }
 
 extension CredentialsProvider {
@@ -65,7 +68,9 @@ extension CredentialsProvider {
   public func wereAccepted(_ credentials: S3Credentials) -> Bool { false }
 
   /// There are no others.
-  public func renew(_ refused: S3Credentials, _ completion: @escaping @Sendable (CredentialRenewal) -> Void) {
+  public func renew(
+    _ refused: S3Credentials, forbidden: String?, _ completion: @escaping @Sendable (CredentialRenewal) -> Void
+  ) {
     completion(.impossible)
   }
 }

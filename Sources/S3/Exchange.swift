@@ -165,7 +165,8 @@ final class Exchange<Value: Sendable>: Sendable {
     guard isSuspect || wasProven || isReplaced else { return finish(.failure(failure.error)) }
     state.withLock { $0.isWaiting = true }
     guard renewals < Self.maximumRenewals else { return finish(.failure(failure.error)) }
-    core.credentials.renew(credentials) { renewal in
+    let forbidden = kind == .certain ? nil : operation.bucket ?? ""
+    core.credentials.renew(credentials, forbidden: forbidden) { renewal in
       let isOver = self.state.withLock { state in
         state.isWaiting = false
         if renewal == .renewed { state.renewals += 1 }

@@ -12,11 +12,24 @@ public final class RenewingCredentials: CredentialsProvider {
     var accepted: S3Credentials?
     /// Who waits for the fetch that is under way; nil when none is.
     var waiting: [@Sendable (CredentialRenewal) -> Void]?
+    /// What came of fetches, by the bucket that may have been forbidden; nil for refusals that were certainly about the
+    /// credentials. A bucket that may not be read must not keep a new pair from the others.
+    var quiet: [String?: Quiet] = [:]
+  }
+
+  /// A time in which nobody is asked again.
+  private struct Quiet {
     /// What the last fetch came to, and until when on the monotonic clock (nanoseconds) that is believed.
     var last = CredentialRenewal.unchanged
-    var quietUntil: UInt64 = 0
+    var until: UInt64 = 0
     /// The length of the next quiet time, in seconds.
-    var quiet = firstQuiet
+    var length = firstQuiet
+
+    mutating func begin(_ renewal: CredentialRenewal, now: UInt64) {
+      last = renewal
+      until = now + UInt64((renewal == .unchanged ? length : firstQuiet) * 1e9)
+      if renewal == .unchanged { length = min(2 * length, longestQuiet) }
+    }
   }
 
   /// For how long nobody is asked again after an answer that brought nothing new, in seconds; doubled with each further
@@ -50,7 +63,9 @@ public final class RenewingCredentials: CredentialsProvider {
   public func wereAccepted(_ credentials: S3Credentials) -> Bool { state.withLock { $0.accepted == credentials } }
 
   /// See `CredentialsProvider.renew`.
-  public func renew(_ refused: S3Credentials, _ completion: @escaping @Sendable (CredentialRenewal) -> Void) {
+  public func renew(
+    _ refused: S3Credentials, forbidden: String?, _ completion: @escaping @Sendable (CredentialRenewal) -> Void
+  ) {
     enum Step { case report(CredentialRenewal), start, wait }
     let now = time.monotonic
     let step = state.withLock { state -> Step in
@@ -60,7 +75,7 @@ public final class RenewingCredentials: CredentialsProvider {
         state.waiting?.append(completion)
         return .wait
       }
-      guard now >= state.quietUntil else { return .report(state.last) }
+      if let quiet = state.quiet[forbidden], now < quiet.until { return .report(quiet.last) }
       state.waiting = [completion]
       return .start
     }
@@ -68,31 +83,26 @@ public final class RenewingCredentials: CredentialsProvider {
     case .report(let renewal): completion(renewal)
     case .wait: break
     case .start:
-      guard let thread = Thread.start(name: "waysfs-keys", { self.end(self.fetch()) }) else { return end(nil) }
+      let thread = Thread.start(name: "waysfs-keys") { self.end(self.fetch(), forbidden) }
+      guard let thread else { return end(nil, forbidden) }
       thread.detach()
     }
   }
 
-  private func end(_ fetched: S3Credentials?) {
+  private func end(_ fetched: S3Credentials?, _ forbidden: String?) {
     let now = time.monotonic
     let (renewal, waiting) = state.withLock { state in
       defer { state.waiting = nil }
       let renewal: CredentialRenewal
       switch fetched {
-      case nil:
-        renewal = .failed
-        state.quietUntil = now + UInt64(Self.firstQuiet * 1e9)
-      case state.current?:
-        renewal = .unchanged
-        state.quietUntil = now + UInt64(state.quiet * 1e9)
-        state.quiet = min(2 * state.quiet, Self.longestQuiet)
+      case nil: renewal = .failed
+      case state.current?: renewal = .unchanged
       case let fetched?:
         renewal = .renewed
         state.current = fetched
-        state.quiet = Self.firstQuiet
-        state.quietUntil = 0
+        state.quiet = [:]
       }
-      state.last = renewal
+      if renewal != .renewed { state.quiet[forbidden, default: Quiet()].begin(renewal, now: now) }
       return (renewal, state.waiting ?? [])
     }
     for completion in waiting { completion(renewal) }

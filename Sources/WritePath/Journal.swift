@@ -53,6 +53,13 @@ public final class Journal: Sendable {
     root: FilePath, name: String, identity: String, bounds: JournalBounds = JournalBounds()
   ) throws(JournalError) {
     let space = JournalSpace(bounds: bounds, disk: { DiskRoom.at(root) })
+    try self.init(root: root, name: name, identity: identity, space: space)
+  }
+
+  /// Opens one whose files share the room with those of other buckets.
+  public convenience init(
+    root: FilePath, name: String, identity: String, space: JournalSpace
+  ) throws(JournalError) {
     try self.init(
       root: root, name: name, identity: identity, space: space, disk: JournalDisk(), clock: .system)
   }

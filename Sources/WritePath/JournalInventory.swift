@@ -101,6 +101,22 @@ public enum JournalInventory {
     }
   }
 
+  /// The identities of journals in which a mount that has ended left something to be done: to be taken up by the next of
+  /// them. Nothing of it is read.
+  public static func identitiesWithRemains(root: FilePath) -> Set<String> {
+    let names = (try? FileSystem.names(in: root)) ?? []
+    return Set(
+      names.compactMap { name in
+        let directory = root.appending(name)
+        guard JournalDisk.exists(directory.appending("lock")),
+          let files = try? FileSystem.names(in: directory.appending("files")), !files.isEmpty,
+          // Held for this moment only.
+          (try? JournalSlots.lock(directory)) != nil
+        else { return nil }
+        return JournalSlots.identity(of: directory)
+      })
+  }
+
   /// Writes an item's bytes to a new file, on stable storage when this returns. What is there is never written over.
   ///
   /// A daemon may have the directory meanwhile: whatever it does to an item shows in what the item looks like

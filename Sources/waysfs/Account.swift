@@ -17,14 +17,26 @@ struct Account: Sendable {
   func call<Value>(
     _ what: String? = nil, _ body: (ControlPlane) throws(ControlPlaneError) -> Value
   ) throws(Failure) -> Value {
-    // A transport for each call: calls are rare, and --ca-file is about the storage server.
-    let transport = try Composition.start(HTTPTransport.Configuration())
-    defer { transport.shutdown() }
     do throws(ControlPlaneError) {
-      return try body(ControlPlane(client: transport, apiKey: apiKey.revealed, baseURL: baseURL, attempts: attempts))
+      return try ask(body)
     } catch {
       throw Failure(error, what)
     }
+  }
+
+  /// Calls the control plane.
+  func ask<Value>(
+    _ body: (ControlPlane) throws(ControlPlaneError) -> Value
+  ) throws(ControlPlaneError) -> Value {
+    // A transport for each call: calls are rare, and --ca-file is about the storage server.
+    let transport: HTTPTransport
+    do throws(HTTPError) {
+      transport = try HTTPTransport(HTTPTransport.Configuration())
+    } catch {
+      throw ControlPlaneError(.unreachable, error.message)
+    }
+    defer { transport.shutdown() }
+    return try body(ControlPlane(client: transport, apiKey: apiKey.revealed, baseURL: baseURL, attempts: attempts))
   }
 
   /// The key pair of the storage server.

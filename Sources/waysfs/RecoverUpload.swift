@@ -15,7 +15,7 @@ struct RecoverUpload {
     guard !plan.settings.readOnly else {
       throw Failure("nothing can be uploaded with --read-only", exitCode: .usage)
     }
-    let recover = Recover(root: FilePath(plan.settings.cacheDirectory), bucket: plan.target)
+    let recover = Recover(root: FilePath(plan.settings.cacheDirectory), bucket: plan.target.bucket)
     let before = try recover.items()
     let unsent = before.filter(\.isUnsent)
     guard let first = unsent.first else { return show("There is nothing to upload for \(plan.target).") }

@@ -4,11 +4,12 @@ extension Failure {
   /// Why the bucket does not answer, and what to do, from what the store says.
   init(_ error: ObjectStoreError, settings: MountSettings) {
     let server = settings.endpoint.description
-    let bucket = settings.target.bucket
+    let bucket = settings.target.bucket?.bucket
     switch error.code {
     case .noSuchBucket, .notFound:
       self.init(
-        "there is no bucket '\(bucket)' on \(server)",
+        bucket.map { "there is no bucket '\($0)' on \(server)" }
+          ?? "\(server) knows of no buckets\(Self.quoted(error))",
         remedy: "Check the name, or the server with --endpoint")
     case .invalidCredentials:
       self.init(
@@ -17,8 +18,10 @@ extension Failure {
       )
     case .accessDenied:
       self.init(
-        "the key pair may not use the bucket\(Self.quoted(error))",
-        remedy: "Ask the bucket's owner for access, or use the key pair of the account that owns it")
+        "the key pair may not \(bucket == nil ? "list the buckets" : "use the bucket")\(Self.quoted(error))",
+        remedy: bucket == nil
+          ? "Mount a bucket by its name, or use an API key"
+          : "Ask the bucket's owner for access, or use the key pair of the account that owns it")
     case .wrongRegion:
       self.init(
         "the bucket is in another region than '\(settings.region)': \(Self.words(error))",

@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 import Testing
 
@@ -95,6 +96,44 @@ import Testing
       pool.shutdown()
       for thread in submitters { thread.join() }
       #expect(ran.withLock { $0 } == 25 * submitters.count)
+    }
+  }
+
+  @Test func threadsWithoutWorkEnd() {
+    let pool = WorkerPool(name: "idle", limit: 3, idleSeconds: 0.01)
+    let ran = Mutex(0)
+    for round in 1...3 {
+      let arrived = Semaphore()
+      for _ in 0..<3 {
+        pool.submit {
+          ran.withLock { $0 += 1 }
+          arrived.signal()
+        }
+      }
+      for _ in 0..<3 { arrived.wait() }
+      while pool.threadCount > 0 { sched_yield() }
+      #expect(ran.withLock { $0 } == 3 * round)
+    }
+    pool.shutdown()
+  }
+
+  /// They end all the time, and no job is left to one that has ended.
+  @Test func endingThreadsLoseNothing() {
+    for _ in 0..<10 {
+      let pool = WorkerPool(name: "ending", limit: 2, idleSeconds: 0)
+      let done = Semaphore()
+      let submitters = (0..<4).compactMap { _ in
+        Thread.start(name: "submitter") {
+          for _ in 0..<100 {
+            pool.submit { done.signal() }
+            sched_yield()
+          }
+        }
+      }
+      for _ in 0..<100 * submitters.count { done.wait() }
+      for thread in submitters { thread.join() }
+      pool.shutdown()
+      #expect(pool.threadCount == 0)
     }
   }
 

@@ -9,8 +9,9 @@ import pytest
 from support.commands import eventually, run
 from support.limits import time_limit
 from support.mounts import ForegroundMount, Mount, Waysfs
-from support.processes import daemons, kill_all, mount_points
+from support.processes import daemons, is_mounted, kill_all, mount_points
 from support.proxy import Proxy
+from support.sandbox import Sandbox
 from support.servers import Bucket, Server
 
 DEFAULT_TIME_LIMIT = 60
@@ -165,6 +166,42 @@ def local(tmp_path):
     path = tmp_path / "local"
     path.mkdir()
     return path
+
+
+# MARK: Accounts
+
+
+@pytest.fixture(scope="module")
+def shared_sandbox(tmp_path_factory):
+    made = Sandbox(tmp_path_factory.mktemp("sandbox"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def sandbox(shared_sandbox):
+    """A sandbox with two buckets that no other test uses; its keys may change in every test."""
+    shared_sandbox.make_buckets()
+    return shared_sandbox
+
+
+@pytest.fixture
+def account_mount(sandbox, waysfs, tmp_path):
+    """Mounts buckets of the sandbox, or with "--all" in place of a name all of them: `account_mount(name)` returns the
+    directory. Files are in `tmp_path`."""
+    mounted = []
+
+    def make(bucket, *options, environment=None):
+        point = tmp_path / f"mount-{bucket.strip('-')}"
+        point.mkdir()
+        files = ["--cache-dir", str(tmp_path / "cache"), "--log-file", str(tmp_path / "log"), "--log-level", "trace"]
+        waysfs.run("mount", bucket, point, *files, *options, environment=environment or sandbox.environment)
+        mounted.append(point)
+        return point
+
+    yield make
+    results = [waysfs.run("umount", point, check=False) for point in mounted if is_mounted(point)]
+    assert all(result.returncode == 0 for result in results), results
 
 
 # MARK: Limits and reports

@@ -10,50 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 from support.commands import eventually
 from support.errors import outcome
+from support.patterns import MIB, pattern
 from support.processes import is_mounted
 from support.proxy import Answer, RawServer
-from support.sandbox import Sandbox
 from support.servers import REGION
-
-MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def shared_sandbox(tmp_path_factory):
-    made = Sandbox(tmp_path_factory.mktemp("sandbox"))
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def sandbox(shared_sandbox):
-    """A sandbox with two buckets that no other test uses; its keys may change in every test."""
-    shared_sandbox.make_buckets()
-    return shared_sandbox
-
-
-@pytest.fixture
-def account_mount(sandbox, waysfs, tmp_path):
-    """Mounts buckets of the sandbox: `account_mount(name)` returns the directory. Files are in `tmp_path`."""
-    mounted = []
-
-    def make(bucket, *options, environment=None):
-        point = tmp_path / f"mount-{bucket}"
-        point.mkdir()
-        files = ["--cache-dir", str(tmp_path / "cache"), "--log-file", str(tmp_path / "log"), "--log-level", "trace"]
-        waysfs.run("mount", bucket, point, *files, *options, environment=environment or sandbox.environment)
-        mounted.append(point)
-        return point
-
-    yield make
-    results = [waysfs.run("umount", point, check=False) for point in mounted if is_mounted(point)]
-    assert all(result.returncode == 0 for result in results), results
-
-
-def pattern(size, seed):
-    """Bytes that are nowhere the same."""
-    block = hashlib.shake_128(seed.encode()).digest(MIB)
-    return b"".join((number.to_bytes(8, "big") + block[8:]) for number in range(size // MIB))
 
 
 @pytest.mark.time_limit(180)
@@ -234,10 +194,17 @@ def everything_below(directory):
 
 
 @pytest.mark.time_limit(120)
-def test_secrets_show_nowhere(sandbox, waysfs, account_mount, tmp_path):
+@pytest.mark.parametrize("whole", [False, True], ids=["bucket", "account"])
+def test_secrets_show_nowhere(whole, sandbox, waysfs, account_mount, tmp_path):
     """Not in arguments, logs at the most talkative level, messages, or what is kept on disk."""
     shown = []
-    root = account_mount(sandbox.first, "--write-mode", "writeback")
+    mounted = account_mount("--all" if whole else sandbox.first, "--write-mode", "writeback")
+    root = mounted / sandbox.first if whole else mounted
+    if whole:
+        for bucket in mounted.iterdir():
+            shown += [(f"{bucket} {name}", os.getxattr(bucket, name)) for name in os.listxattr(bucket)]
+        with pytest.raises(OSError):
+            (mounted / "not a name").mkdir()
     (root / "file").write_bytes(b"x" * MIB)
     with open(root / "open", "wb") as file:
         file.write(b"y" * MIB)
@@ -254,9 +221,9 @@ def test_secrets_show_nowhere(sandbox, waysfs, account_mount, tmp_path):
         shown.append(("/proc/self/mountinfo", open("/proc/self/mountinfo", "rb").read()))
     assert len(shown) > 3
     commands = [
-        ("flush", root), ("recover", "--cache-dir", tmp_path / "cache"), ("config",), ("config", "--json"),
+        ("flush", mounted), ("recover", "--cache-dir", tmp_path / "cache"), ("config",), ("config", "--json"),
         ("mount", "no-such-bucket", tmp_path), ("mount", sandbox.first, tmp_path / "missing"),
-        ("config", "--umask", "x"),
+        ("config", "--umask", "x"), ("mount", "--all", tmp_path / "missing"),
     ]  # fmt: skip
     environments = [
         sandbox.environment,
@@ -269,7 +236,7 @@ def test_secrets_show_nowhere(sandbox, waysfs, account_mount, tmp_path):
         for command in commands:
             result = waysfs.run(*command, environment=environment, check=False)
             shown.append((str(command), (result.stdout + result.stderr).encode()))
-    waysfs.run("umount", root)
+    waysfs.run("umount", mounted)
     shown.append(("log", (tmp_path / "log").read_bytes()))
     assert b"waysfs" in shown[-1][1] or b"mounted" in shown[-1][1]
     for place, content in shown:

@@ -57,6 +57,44 @@ def test_every_document_can_be_found():
     assert {path for path in [*ROOT.glob("docs/*.md"), *manuals]} <= reachable
 
 
+# MARK: Commands
+
+# What the types of commands are called.
+COMMANDS = {
+    name
+    for path in ROOT.glob("Sources/waysfs/**/*.swift")
+    for name in re.findall(r'CommandConfiguration\(\s*commandName: "([^"]+)"', path.read_text())
+}
+
+
+def commands_in(document):
+    """The word that follows `waysfs` in code, in quotes, or in what a manual page marks as a command."""
+    text = document.read_text()
+    if document.suffix != ".md":
+        return re.findall(r"^(?:\.Nm|\.Nm waysfs) Cm ([a-z-]+)", text, re.MULTILINE)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    lines = [line for kind, block in blocks if kind not in ("error", "log") for line in block.splitlines()]
+    # A span may go on in the next line.
+    plain = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    spans = re.findall(r"`([^`]+)`", plain) + re.findall(r"'(waysfs [^'\n]+)'", text)
+    found = [re.match(r"(?:\$ |sudo )*waysfs\s([a-z][a-z-]*)", code) for code in lines + spans]
+    return [match[1] for match in found if match]
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, *sorted(ROOT.glob("docs/*.[158]"))], ids=lambda path: path.name)
+def test_commands_that_are_named_are_there(document):
+    assert set(commands_in(document)) <= COMMANDS
+
+
+def test_every_command_is_in_the_manual_and_in_a_document():
+    """But for the one that prints documents, which `make docs` calls."""
+    named = {word for document in DOCUMENTS for word in commands_in(document)}
+    manual = (ROOT / "docs/waysfs.1").read_text()
+    described = set(re.findall(r"^\.Nm Cm ([a-z-]+)", manual, flags=re.MULTILINE))
+    public = COMMANDS - {"waysfs", "docs"}
+    assert len(public) > 8 and public <= named and public <= described
+
+
 # MARK: Messages that troubleshooting.md quotes
 
 

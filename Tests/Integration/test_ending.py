@@ -9,6 +9,7 @@ import pytest
 from support.commands import TIME_LIMIT, eventually, run
 from support.errors import fails
 from support.faults import HELD
+from support.machine import need_root
 from support.processes import is_alive, is_mounted, wait_until_ended
 
 CONTENT = os.urandom(200_000)
@@ -77,8 +78,7 @@ def test_a_signal_finishes_pending_writes_and_exits_0(number, bucket, mount):
 @pytest.fixture
 def elsewhere():
     """Starts a process in a mount namespace of its own, which has a copy of all that is mounted then."""
-    if os.getuid() != 0:
-        pytest.skip("only root may make a mount namespace")
+    need_root("make a mount namespace")
     processes = []
 
     def start():

@@ -1,5 +1,6 @@
 """mount(8), umount(8), fstab: what the system does with a bucket, in a mount namespace of the test's own."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from support.commands import eventually, run
 from support.errors import fails
 from support.faults import Hold
+from support.machine import need_file_system, need_root
 from support.namespaces import MountNamespace
 from support.processes import is_alive, wait_until_ended
 from support.servers import REGION
@@ -18,11 +20,9 @@ CONTENT = os.urandom(300_000)
 
 @pytest.fixture
 def world(waysfs):
-    if os.getuid() != 0:
-        pytest.skip("only root can make a mount namespace in which mount(8) finds other helpers")
-    made = MountNamespace(waysfs)
-    yield made
-    made.close()
+    need_root("make a mount namespace in which mount(8) finds other helpers")
+    with contextlib.closing(MountNamespace(waysfs)) as made:
+        yield made
 
 
 @pytest.fixture
@@ -67,6 +67,25 @@ def test_a_line_of_fstab(type, world, line, bucket):
     wait_until_ended(daemon)
 
 
+@pytest.mark.parametrize("source", ["none", "*"])
+def test_all_buckets(source, world, line, bucket):
+    bucket.put("old", b"old")
+    world.write_fstab(line("all", source=source))
+    world.run("mount", "-a")
+    assert world.shows("SOURCE,FSTYPE").split() == ["waysfs:*", "fuse.waysfs"]
+    directory = world.path(f"/mnt/data/{bucket.name}")
+    assert (directory / "old").read_bytes() == b"old"
+    (directory / "new").write_bytes(CONTENT)
+    assert "already mounted" in world.run("mount", "-a").stderr
+    world.run("mount", "-o", "remount,ro", "/mnt/data")
+    with fails("EROFS"):
+        (directory / "new").unlink()
+    daemon = world.daemon()
+    world.run("umount", "/mnt/data")
+    wait_until_ended(daemon)
+    assert bucket.get("new") == CONTENT
+
+
 def test_a_prefix_with_odd_characters(world, line, bucket):
     """fstab(5) writes a space as \\040."""
     world.write_fstab(line(source=f"{bucket.name}:a\\040b/c,d"))
@@ -96,12 +115,20 @@ def test_without_a_helper_for_the_type_through_mount_fuse3(world, line, bucket):
 
 @pytest.mark.parametrize("through", ["mount.waysfs", "mount.fuse3"])
 def test_as_another_user(through, world, line, bucket):
+    """With that user's keys; those in the environment of who mounts are not for the user."""
     if through == "mount.fuse3":
         world.run("rm", "/sbin/mount.fuse.waysfs")
     world.run("chown", "nobody", "/mnt/data")
     world.run("install", "-d", "-o", "nobody", "/mnt/cache")
     type = "waysfs" if through == "mount.waysfs" else "fuse.waysfs"
-    world.write_fstab(line("setuid=nobody,allow_other", type=type))
+    if through == "mount.waysfs":
+        world.write_fstab(line("setuid=nobody", type=type))
+        result = world.run("mount", "/mnt/data", check=False)
+        assert result.returncode == 32 and "no credentials found" in result.stderr
+    names = {"aws_access_key_id": "AWS_ACCESS_KEY_ID", "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY"}
+    keys = "".join(f"{name} = {world.environment[variable]}\n" for name, variable in names.items())
+    world.run("install", "-m", "0600", "-o", "nobody", "/dev/stdin", "/mnt/keys", input=f"[default]\n{keys}")
+    world.write_fstab(line("setuid=nobody,allow_other,credentials_file=/mnt/keys", type=type))
     world.run("mount", "/mnt/data")
     assert f"user_id={world.NOBODY}" in world.shows("OPTIONS")
     world.path("/mnt/data/file").write_bytes(b"x")
@@ -141,14 +168,14 @@ def test_what_is_wrong_is_said(options, status, message, world, line):
     result = world.run("mount", "/mnt/data", check=False)
     assert result.returncode == status and message in result.stderr, result
     assert result.stderr.count("\n") == 1
-    assert world.shows("SOURCE") == "" and world.processes() == []
+    world.nothing_is_left()
 
 
 def test_a_bucket_that_is_not_there(world, line):
     world.write_fstab(line(source="no-such-bucket-anywhere"))
     result = world.run("mount", "/mnt/data", check=False)
     assert result.returncode == 32 and "no-such-bucket-anywhere" in result.stderr
-    assert world.shows("SOURCE") == "" and world.processes() == []
+    world.nothing_is_left()
 
 
 def test_sloppy_fake_and_verbose(world, line, bucket):
@@ -156,7 +183,7 @@ def test_sloppy_fake_and_verbose(world, line, bucket):
     assert world.run("mount", "/mnt/data", check=False).returncode == 1
     result = world.run("mount", "-s", "-f", "-v", "-n", "/mnt/data")
     assert f"mounting waysfs:{bucket.name}" in result.stdout
-    assert world.shows("SOURCE") == "" and world.processes() == []
+    world.nothing_is_left()
     world.run("mount", "-s", "-n", "/mnt/data")
     assert world.shows("FSTYPE") == "fuse.waysfs"
     world.run("umount", "-n", "-v", "/mnt/data")
@@ -170,7 +197,7 @@ def test_a_server_that_does_not_answer(world, line, bucket, proxy):
     result = world.run("mount", "/mnt/data", check=False)
     hold.drop()
     assert result.returncode == 32 and "did not answer within 1 s" in result.stderr
-    assert world.shows("SOURCE") == "" and world.processes() == []
+    world.nothing_is_left()
 
 
 def test_mount_returns_only_when_the_mount_answers(world, line, bucket, proxy):
@@ -288,7 +315,9 @@ def test_a_dead_mount_is_replaced(in_use, world, line, bucket):
     file = open(world.path("/mnt/data/file"), "rb") if in_use else None
     os.kill(world.daemon(), 9)
     eventually(lambda: world.processes() == [], "it dies")
-    assert "endpoint is not connected" in world.run("ls", "/mnt/data", check=False).stderr
+    # ECONNABORTED while the kernel is still ending the calls of the process that was killed.
+    said = world.run("ls", "/mnt/data", check=False).stderr
+    assert "endpoint is not connected" in said or "connection abort" in said
     world.run("mount", "/mnt/data")
     assert world.path("/mnt/data/file").read_bytes() == CONTENT
     assert world.shows("SOURCE") == f"waysfs:{bucket.name}", "one mount is left there"
@@ -313,8 +342,7 @@ def test_what_is_not_dead_is_left_alone(world, line, bucket, proxy):
 @pytest.mark.time_limit(120)
 def test_automount(world, line, bucket):
     """An automount point asks for the mount when somebody looks into it; the helper must not look itself."""
-    if "\tautofs\n" not in Path("/proc/filesystems").read_text():
-        pytest.skip("this kernel has no autofs")
+    need_file_system("autofs")
     bucket.put("file", CONTENT)
     world.write_fstab(line("noauto,x-systemd.automount,x-systemd.idle-timeout=60"))
     script = Path(__file__).parent / "support" / "automounter.py"

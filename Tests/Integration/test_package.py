@@ -1,5 +1,7 @@
 """The Debian package in a system that has nothing but what it depends on, and `make install`."""
 
+import contextlib
+import fcntl
 import gzip
 import json
 import os
@@ -31,9 +33,8 @@ def base(tmp_path_factory):
 
 @pytest.fixture
 def clean(base, tmp_path):
-    root = CleanRoot(base, tmp_path)
-    yield root
-    root.stop()
+    with contextlib.closing(CleanRoot(base, tmp_path)) as root:
+        yield root
 
 
 @pytest.fixture
@@ -276,6 +277,48 @@ def test_a_purge_keeps_what_was_not_uploaded(installed, package, bucket, proxy):
     # Now there is nothing that could not be fetched again.
     installed.run("dpkg", "--purge", "waysfs")
     assert not installed.file("/var/cache/waysfs").exists()
+
+
+def test_a_purge_leaves_journals_that_are_in_use(installed, package):
+    """Such as those of a waysfs that was installed from source after the package was removed."""
+    journal = installed.file("/var/cache/waysfs/photos-1a2b-0")
+    for folder in ["files", "recovered", "quarantine", "spare"]:
+        (journal / folder).mkdir(parents=True)
+    (journal / "lock").write_text("the identity\n")
+    (journal / "spare/r1").write_text("was a record")
+    (installed.file("/var/cache/waysfs") / "read").mkdir()
+    with open(journal / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        said = installed.run("dpkg", "--purge", "waysfs").stdout
+        assert "used by a mount" in said
+        assert sorted(path.name for path in journal.iterdir()) == ["files", "lock", "quarantine", "recovered", "spare"]
+        assert installed.file("/var/cache/waysfs/read").exists()
+    # What is kept for a person can be found again.
+    installed.install(package)
+    (journal / "recovered/1.data").write_text("not closed")
+    said = installed.run("dpkg", "--purge", "waysfs").stdout
+    assert "files that were not uploaded" in said
+    assert (journal / "lock").exists() and (journal / "files").exists() and (journal / "recovered/1.data").exists()
+    (journal / "recovered/1.data").unlink()
+    installed.install(package)
+    installed.run("dpkg", "--purge", "waysfs")
+    assert not installed.file("/var/cache/waysfs").exists()
+
+
+def test_a_purge_leaves_no_enabled_units(installed):
+    """What systemctl(1) makes of `enable`, where nobody may disable what is not there any more."""
+    wants = installed.file("/etc/systemd/system/multi-user.target.wants")
+    wants.mkdir(parents=True)
+    units = {"waysfs@photos.service": "/lib/systemd/system/waysfs@.service", "other.service": "/lib/other.service"}
+    for name, target in units.items():
+        (wants / name).symlink_to(target)
+    own = installed.file("/etc/systemd/system/waysfs@.service.d/own.conf")
+    own.parent.mkdir()
+    own.write_text("[Service]\n")
+    installed.run("dpkg", "--remove", "waysfs")
+    assert (wants / "waysfs@photos.service").is_symlink()
+    installed.run("dpkg", "--purge", "waysfs")
+    assert [path.name for path in wants.iterdir()] == ["other.service"] and own.exists()
 
 
 # MARK: make install

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from support.commands import eventually, run
 from support.faults import Hold
+from support.machine import need_root, program
 from support.namespaces import MountNamespace
 from support.processes import is_alive, is_mounted
 from support.servers import REGION
@@ -328,10 +329,7 @@ def test_sigkill_and_what_the_unit_does_then_finishes_an_upload(cleans_up, bucke
 @pytest.fixture
 def analyze():
     """systemd-analyze(1), which needs no systemd that runs."""
-    program = shutil.which("systemd-analyze")
-    if program is None:
-        pytest.skip("systemd-analyze is missing: install the package systemd")
-    return program
+    return program("systemd-analyze", "systemd")
 
 
 INSTANCES = ["waysfs@photos.service", "user/waysfs@photos.service", "mnt-photos.mount", "mnt-photos.automount"]
@@ -388,8 +386,7 @@ def fields(entry):
 
 @pytest.mark.parametrize("background", [False, True])
 def test_the_journal_gets_levels_and_fields(background, bucket, waysfs, tmp_path):
-    if os.getuid() != 0:
-        pytest.skip("only root can make a mount namespace in which there is another journal")
+    need_root("make a mount namespace in which there is another journal")
     world = MountNamespace(waysfs)
     stderr = (tmp_path / "stderr").open("w+b")
     try:

@@ -1,11 +1,13 @@
 """The units under a real systemd: one that the test starts, in a mount namespace of its own."""
 
+import contextlib
 import os
 import signal
 
 import pytest
 from support.commands import eventually
 from support.faults import Hold
+from support.machine import need_root
 from support.namespaces import MountNamespace
 from support.processes import wait_until_ended
 from support.servers import REGION
@@ -17,16 +19,10 @@ SERVICE = "waysfs@photos.service"
 
 @pytest.fixture
 def world(waysfs):
-    if os.getuid() != 0:
-        pytest.skip("only root can make a mount namespace in which there is another systemd")
-    made = MountNamespace(waysfs)
-    try:
-        reason = made.start_systemd()
-        if reason:
-            pytest.skip(reason)
+    need_root("make a mount namespace in which there is another systemd")
+    with contextlib.closing(MountNamespace(waysfs)) as made:
+        made.start_systemd()
         yield made
-    finally:
-        made.close()
 
 
 def show(world, unit, *properties):

@@ -53,6 +53,25 @@ import Testing
     #expect(log.started == ["first", "second", "wanted", "guess"])
   }
 
+  @Test func severalTakeTurns() {
+    let log = Log()
+    let turns = GetTurns(limit: 1)
+    let (many, few) = (GetScheduler(turns), GetScheduler(turns))
+    let first = Job("first", log)
+    many.submit(first, .demand)
+    for number in 0..<3 { many.submit(Job("many \(number)", log, endsAtOnce: true), .demand) }
+    many.submit(Job("guess", log, endsAtOnce: true), .ahead)
+    for number in 0..<2 { few.submit(Job("few \(number)", log, endsAtOnce: true), .demand) }
+    let last = Job("few guess", log, endsAtOnce: true)
+    few.submit(last, .ahead)
+    // What is withdrawn from one is not taken from the other.
+    #expect(!many.withdraw(last) && few.withdraw(last))
+    few.submit(last, .ahead)
+    first.end()
+    #expect(
+      log.started == ["first", "few 0", "many 0", "few 1", "many 1", "many 2", "few guess", "guess"])
+  }
+
   @Test func guessesLeaveAQuarterForDemand() {
     let log = Log()
     let scheduler = GetScheduler(limit: 4)

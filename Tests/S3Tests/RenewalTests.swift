@@ -124,6 +124,28 @@ import Testing
     }
   }
 
+  @Test func whatIsForbiddenDoesNotKeepANewPairFromTheRest() throws {
+    let clock = ManualClock()
+    let source = Source(Self.old, Self.old, Self.old, Self.new)
+    let isRotated = Atomic(false)
+    let http = ScriptedHTTP { request, _ in
+      if request.url.hasSuffix("/secret") { return .refusal(403, "AccessDenied") }
+      let isNew = request.header("Authorization")?.contains("Credential=NEW/") == true
+      return isNew || !isRotated.load(ordering: .relaxed)
+        ? .ok(objectHeaders(length: 1), "x") : .refusal(403, "InvalidAccessKeyId")
+    }
+    let bucket = try bucket(http, source.provider(clock: clock))
+    _ = try bucket.get(GetRequest("key"))
+    for seconds in [0, 1.1, 2.1] {
+      clock.advance(seconds: seconds)
+      #expect(failure { () throws(ObjectStoreError) in try bucket.get(GetRequest("secret")) }?.code == .accessDenied)
+    }
+    #expect(source.count == 3)
+    isRotated.store(true, ordering: .relaxed)
+    #expect(try bucket.get(GetRequest("key")).bytes == [UInt8(ascii: "x")])
+    #expect(source.count == 4 && http.delays.isEmpty)
+  }
+
   @Test func aPairThatNeverWorkedFailsAtOnce() throws {
     let source = Source(Self.old)
     let http = ScriptedHTTP(.refusal(403, "InvalidAccessKeyId"))

@@ -42,6 +42,36 @@ private final class TestDisk: Sendable {
     #expect(throws: Errno.noSpace) { try space.reserve(.max) }
   }
 
+  @Test func ofASharedRoomEachLeavesHalfToTheOthers() throws {
+    let disk = roomy
+    let room = JournalRoom(bounds: JournalBounds(limit: 1000), isShared: true, disk: { disk.room.withLock { $0 } })
+    let spaces = (0..<4).map { _ in JournalSpace(in: room) }
+    // A half, a half of what is left, and so on: there is always something for one more.
+    for (space, share) in zip(spaces, [500, 250, 125, 62] as [UInt64]) {
+      #expect(throws: Errno.noSpace) { try space.reserve(share + 1) }
+      try space.reserve(share - 10)
+      try space.reserve(10)
+      #expect(throws: Errno.noSpace) { try space.reserve(1) }
+      #expect(space.used == share && space.isTight)
+    }
+    spaces[0].release(500)
+    // What one gives back is for the others, too.
+    try spaces[3].reserve(100)
+    #expect(spaces[3].used == 162 && spaces[0].used == 0)
+    #expect(throws: Errno.noSpace) { try spaces[0].reserve(501) }
+  }
+
+  @Test func ofASharedDiskEachLeavesHalfToTheOthers() throws {
+    let disk = TestDisk(size: 1 << 40, free: 1 << 30)
+    let room = JournalRoom(bounds: JournalBounds(freeFraction: 0), isShared: true) { disk.room.withLock { $0 } }
+    let (first, second) = (JournalSpace(in: room), JournalSpace(in: room))
+    #expect(throws: Errno.noSpace) { try first.reserve(1 << 29 + 1) }
+    try first.reserve(1 << 29)
+    disk.take(1 << 29)
+    #expect(throws: Errno.noSpace) { try first.reserve(32 << 20) }
+    try second.reserve(1 << 28)
+  }
+
   @Test func theDiskKeepsItsPart() throws {
     let disk = TestDisk(size: 1000, free: 150)
     let space = disk.space(JournalBounds(freeFraction: 0.1))

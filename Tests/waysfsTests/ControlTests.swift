@@ -190,8 +190,9 @@ struct ControlServerTests {
           sys.exit(0)
       """
     var spawn = SpawnRequest()
+    let path = getenv("PATH").map { String(cString: $0) } ?? "/usr/bin:/bin"
     let child = try spawn.start(
-      "/usr/bin/python3", arguments: ["python3", "-c", script, path], environment: ["PATH=/usr/bin:/bin"]
+      "/usr/bin/env", arguments: ["env", "python3", "-c", script, self.path], environment: ["PATH=\(path)"]
     ).get()
     #expect(waitForExit(child) == 0)
     #expect(!wasAsked.withLock { $0 })

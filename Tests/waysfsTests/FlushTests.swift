@@ -43,6 +43,25 @@ import WritePath
     #expect(FlushedFile(path: "/x", in: top)?.key == "x")
   }
 
+  @Test func ofAnAccountTheJournalOfTheBucketTells() throws {
+    let directory = try TemporaryDirectory()
+    var contents = RecordContents(pid: 1, source: MountTarget.account.source, mountPoint: "/mnt")
+    contents.journal = directory.path
+    let journals = try ["photos", "music"].map { name in
+      try Journal(
+        root: FilePath(directory.path), name: name, identity: "http://host:1/\(name)",
+        bounds: JournalBounds(freeFraction: 0))
+    }
+    try RecoverBench.record([("dir/x", "text")], in: journals[1])
+    #expect(FlushedFile(path: "/mnt/photos/dir/x", in: contents)?.isStored == true)
+    #expect(FlushedFile(path: "/mnt/music/dir/x", in: contents)?.isStored == false)
+    #expect(FlushedFile(path: "/mnt/music/dir/y", in: contents)?.isStored == true)
+    #expect(FlushedFile(path: "/mnt/music", in: contents) == nil)
+    contents.journal = "\(directory.path)/none"
+    #expect(FlushedFile(path: "/mnt/music/dir/x", in: contents)?.isStored == nil)
+    withExtendedLifetime(journals) {}
+  }
+
   @Test func whatIsNotThereIsSaid() throws {
     #expect(failure("/nonexistent/path")?.reason == "No such file or directory")
     #expect(failure("")?.reason == "No such file or directory")

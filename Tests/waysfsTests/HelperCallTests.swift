@@ -79,6 +79,7 @@ struct HelperCallTests {
   static let commands: [[String]] = [
     ["waysfs"], ["waysfs", "mount", "photos", "/mnt"], ["waysfs", "mount", "photos", "/mnt", "-o", "ro"],
     ["waysfs", "doctor", "photos", "-o", "ro"], ["waysfs", "photos", "relative", "-o", "ro"],
+    ["waysfs", "mount", "/mnt", "-o", "ro"], ["waysfs", "umount", "/mnt", "-o", "x"],
     ["waysfs", "photos", "/mnt"], ["/tmp/mount.waysfs.old", "photos", "/mnt"], [],
   ]
 

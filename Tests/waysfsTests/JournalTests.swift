@@ -76,9 +76,36 @@ struct JournalTests {
     // More than twice the buffer that the socket asks for, which is the most that a datagram may have.
     let long = String(repeating: "x", count: 17 << 20)
     let journal = try #require(SystemJournal(path: receiver.path, fields: [("LONG", long)]))
-    #expect(journal.write(Self.event("x"), metadata: [:]))
+    #expect(journal.write(Self.event("x"), metadata: [:]) == .written)
     // Without bytes: the file came beside it.
     #expect(receiver.take().map(\.count) == [0])
+  }
+
+  @Test func oneThatDoesNotReadIsNotWaitedFor() throws {
+    let directory = try TemporaryDirectory()
+    let receiver = try DatagramReceiver("\(directory.path)/journal")
+    let journal = try #require(SystemJournal(path: receiver.path))
+    // How many it takes unread is the system's business.
+    var taken = 0
+    while taken < 1_000_000, journal.write(Self.event("unread"), metadata: [:]) == .written { taken += 1 }
+    for _ in 0..<1000 { #expect(journal.write(Self.event("lost"), metadata: [:]) == .dropped) }
+    _ = receiver.take()
+    #expect(journal.write(Self.event("read again"), metadata: [:]) == .written)
+    let texts = receiver.take().map { String(decoding: $0, as: UTF8.self) }
+    try #require(texts.count == 2)
+    #expect(texts[0].hasPrefix("MESSAGE=read again\n"))
+    #expect(texts[1].hasPrefix("MESSAGE=the journal did not keep up; 1001 lines are lost\n"))
+  }
+
+  @Test func whereNobodyListensItRefuses() throws {
+    let directory = try TemporaryDirectory()
+    let path = "\(directory.path)/journal"
+    let journal: SystemJournal?
+    do {
+      let receiver = try DatagramReceiver(path)
+      journal = SystemJournal(path: receiver.path)
+    }
+    #expect(journal?.write(Self.event("x"), metadata: [:]) == .refused)
   }
 
   @Test func withoutAJournal() throws {

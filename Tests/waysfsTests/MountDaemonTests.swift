@@ -82,7 +82,7 @@ struct MountDaemonTests {
   init() throws {
     directory = try TemporaryDirectory()
     plan = MountPlan(
-      target: try BucketReference(parsing: "photos"), mountPoint: "/mnt", layers: [],
+      target: .bucket(try BucketReference(parsing: "photos")), mountPoint: "/mnt", layers: [],
       context: MountSettingsTests.context,
       credentials: FoundCredentials(
         source: .controlPlane(apiKey: Secret("k"), baseURL: "http://localhost", origin: "test")),

@@ -17,7 +17,7 @@ struct MountSettingsTests {
       try OptionLayer(environment: environment),
     ]
     return try MountSettings(
-      target: BucketReference(parsing: "photos"), mountPoint: "/mnt", layers: layers + extra, context: context)
+      target: .bucket(BucketReference(parsing: "photos")), mountPoint: "/mnt", layers: layers + extra, context: context)
   }
 
   @Test func defaults() throws {
@@ -129,12 +129,44 @@ struct MountSettingsTests {
     (["--connections", "0"], "--connections"), (["--region", "a b"], "--region"),
     (["--mount-timeout", "0"], "too short"),
     (["--endpoint", "h"], "--endpoint"),
+    (["--bucket-tier", "gold"], "--bucket-tier: 'gold' is neither standard nor enterprise"),
   ]
 
   @Test(arguments: wrong)
   func errorsNameTheOption(_ arguments: [String], _ part: String) throws {
     let error = try #require(throws: UsageError.self) { try Self.settings(arguments) }
     #expect(error.message.contains(part), "\(error.message)")
+  }
+
+  @Test func bucketsOfAnAccount() throws {
+    let defaults = try Self.settings()
+    #expect(!defaults.allowsBucketChanges && defaults.bucketTier == .standard)
+    let settings = try Self.settings(["-o", "allow_bucket_changes,bucket_tier=enterprise"])
+    #expect(settings.allowsBucketChanges && settings.bucketTier == .enterprise)
+  }
+
+  private func target(_ bucket: String?, _ options: [String], mountPoint: String? = "/mnt") throws -> MountTarget {
+    let command = try #require(try Waysfs.parseAsRoot(["mount", "x", "/mnt"] + options) as? MountCommand)
+    let request = MountRequest(bucket: bucket, mountPoint: mountPoint, flags: command.flags)
+    return try request.target(try request.layers(Self.context))
+  }
+
+  @Test func whatIsMounted() throws {
+    #expect(try target("photos:a", []) == .bucket(BucketReference(parsing: "photos:a")))
+    for options in [["--all"], ["-o", "all"], ["-o", "ro,all=yes"]] {
+      // In fstab something must stand there.
+      for name in [nil, "*", "none", "waysfs:*"] { #expect(try target(name, options) == .account) }
+      for name in ["photos", "photos:a", ""] {
+        let error = try #require(throws: UsageError.self) { try target(name, options) }
+        #expect(error.message.contains("--all"))
+      }
+    }
+    #expect(try target("photos", ["-o", "all=no"]).bucket?.bucket == "photos")
+    // A command about a bucket means that one.
+    #expect(try target("photos", ["--all"], mountPoint: nil).bucket?.bucket == "photos")
+    #expect(throws: UsageError.self) { try target(nil, []) }
+    #expect(throws: UsageError.self) { try target("*", []) }
+    #expect(MountTarget.account.source == "waysfs:*")
   }
 
   @Test func errorsNameTheVariable() throws {

@@ -261,7 +261,7 @@ private func failure(_ work: () throws(Failure) -> Void) -> Failure? {
   private func run(_ engine: Engine, _ more: [String] = []) throws -> Failure? {
     let settings = try MountSettingsTests.settings(["--cache-dir", bench.directory.path] + more)
     let plan = MountPlan(
-      target: try BucketReference(parsing: "photos:2024"), mountPoint: "/", layers: [],
+      target: .bucket(try BucketReference(parsing: "photos:2024")), mountPoint: "/", layers: [],
       context: MountSettingsTests.context,
       credentials: FoundCredentials(
         source: .controlPlane(apiKey: Secret("k"), baseURL: "http://localhost", origin: "test")),

@@ -158,6 +158,13 @@ struct StopExtensionTests {
     #expect(requests == [true, true, false, true])
   }
 
+  @Test func anotherErrorIsNoProgress() {
+    func failed(_ error: String) -> PendingUploads {
+      PendingUploads(files: 1, bytes: 5, examples: [error], failed: 1, lastError: error)
+    }
+    #expect(requests((failed("a"), 0), (failed("b"), 200), (failed("a"), 300)) == [true, true, false])
+  }
+
   @Test func whereNobodyKnowsItAsksForAWhile() {
     #expect(requests((nil, 0), (nil, 299), (nil, 300)) == [true, true, false])
   }

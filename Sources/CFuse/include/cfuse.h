@@ -99,9 +99,9 @@ struct waysfs_forget {
 
 /*
  * Where requests go. Called from the workers, several at a time, with the session's context. `handle` is a pointer where the caller may have no
- * open file. Operations that are not here are answered ENOSYS once and handled by the kernel from then on (setting and
- * listing extended attributes, locks, seek to data, fallocate, copy_file_range); hard links are refused with EPERM, and
- * ioctl with ENOTTY but for `waysfs_warm`.
+ * open file. Operations that are not here are answered ENOSYS once and handled by the kernel from then on (setting extended
+ * attributes, locks, seek to data, fallocate, copy_file_range); hard links are refused with EPERM, and ioctl with ENOTTY
+ * but for `waysfs_warm`.
  */
 struct waysfs_callbacks {
   void (*lookup)(void *context, waysfs_request request, uint64_t parent, const char *name);
@@ -133,9 +133,11 @@ struct waysfs_callbacks {
       void *context, waysfs_request request, uint64_t handle, uint64_t offset, size_t room, bool plus);
   void (*sync_directory)(void *context, waysfs_request request, uint64_t handle);
   void (*release_directory)(void *context, waysfs_request request, uint64_t handle);
-  void (*statistics)(void *context, waysfs_request request);
+  void (*statistics)(void *context, waysfs_request request, uint64_t inode);
   /* Only names that begin with WAYSFS_ATTRIBUTE_PREFIX; room 0 asks for the length. */
   void (*get_attribute)(void *context, waysfs_request request, uint64_t inode, const char *name, size_t room);
+  /* The names of all, each with a NUL behind it; room 0 asks for the length. */
+  void (*list_attributes)(void *context, waysfs_request request, uint64_t inode, size_t room);
   void (*access)(void *context, waysfs_request request, uint64_t inode, uint32_t mask);
   void (*warm)(void *context, waysfs_request request, uint64_t handle, uint64_t offset, uint64_t length);
   /* A watched request was interrupted. Called with locks of libfuse held: it may only take note of `token`. */
@@ -266,6 +268,9 @@ int waysfs_session_close_backing(struct waysfs_session *session, int32_t backing
 
 /* User and group of the caller. */
 void waysfs_request_caller(waysfs_request request, uint32_t *uid, uint32_t *gid);
+
+/* Whether the caller is this process. */
+bool waysfs_request_is_own(waysfs_request request);
 
 /*
  * Hands `token` to callbacks.interrupted when the kernel interrupts the request, at once if it already has. The token

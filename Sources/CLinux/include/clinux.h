@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 // System calls of Linux that Swift cannot import by itself: prctl(2) is variadic, the others are extensions.
@@ -47,11 +48,11 @@ int clinux_peer_user(int socket, unsigned *user);
 int clinux_datagram_socket(void);
 
 /// Sends a datagram to the socket at a path, or to an abstract one when the path begins with `@`. EMSGSIZE or ENOBUFS say
-/// that it is too large.
-int clinux_send_datagram(int socket, const char *path, const void *bytes, size_t size);
+/// that it is too large, EAGAIN that the receiver is behind: at once, or when a second is over and `waits`.
+int clinux_send_datagram(int socket, const char *path, const void *bytes, size_t size, bool waits);
 
 /// Sends an open file along with a datagram that is empty (SCM_RIGHTS).
-int clinux_send_file(int socket, const char *path, int file);
+int clinux_send_file(int socket, const char *path, int file, bool waits);
 
 /// A file in memory with these bytes, which nobody can change any more (memfd_create(2), F_ADD_SEALS); -1 with the errno
 /// in `error` when it cannot be made. Not inherited across exec.

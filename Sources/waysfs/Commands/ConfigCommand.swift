@@ -46,8 +46,7 @@ enum EffectiveOptions {
   static func read(_ flags: MountFlags, _ context: ProcessContext) throws(Failure) -> [Row] {
     do throws(UsageError) {
       var layers = try MountRequest(bucket: "", mountPoint: nil, flags: flags).layers(context)
-      let target = try BucketReference(parsing: "any")
-      let settings = try MountSettings(target: target, mountPoint: "/", layers: layers, context: context)
+      let settings = try MountSettings(target: .account, mountPoint: "/", layers: layers, context: context)
       let credentials: Row
       switch found(layers, settings, context) {
       case .success(let found):

@@ -102,28 +102,46 @@ struct Flush {
 /// A file on a mount, and what the mount's journal has of it.
 struct FlushedFile: Hashable, Sendable {
   let key: String
+  /// The bucket, where all of an account are mounted.
+  let bucket: String?
+  /// The journal's directory; with a bucket, the one that has a directory for each.
   let journal: FilePath
 
   /// Nil where the record does not tell where the journal is.
   init?(path: String, in contents: RecordContents) {
     let mountPoint = contents.mountPoint == "/" ? "" : contents.mountPoint
     guard let journal = contents.journal, path.utf8.starts(with: "\(mountPoint)/".utf8) else { return nil }
+    let below = String(decoding: Array(path.utf8.dropFirst(mountPoint.utf8.count + 1)), as: UTF8.self)
+    self.journal = FilePath(journal)
+    guard contents.source != MountTarget.accountSource else {
+      guard let slash = below.utf8.firstIndex(of: UInt8(ascii: "/")) else { return nil }
+      bucket = String(below[..<slash])
+      key = String(below[slash...].dropFirst())
+      return
+    }
     // `waysfs:bucket` or `waysfs:bucket/prefix`.
     let prefix = contents.source.utf8.firstIndex(of: UInt8(ascii: "/")).map { "\(contents.source[$0...].dropFirst())/" }
-    key = (prefix ?? "") + String(decoding: Array(path.utf8.dropFirst(mountPoint.utf8.count + 1)), as: UTF8.self)
-    self.journal = FilePath(journal)
+    key = (prefix ?? "") + below
+    bucket = nil
   }
 
   /// Whether the journal has nothing of it that is to be uploaded; nil when the journal cannot be read.
   var isStored: Bool? {
-    guard access("\(journal)/files", R_OK | X_OK) == 0,
-      let items = try? JournalInventory.read(root: journal.removingLastComponent())
+    let place = bucket == nil ? "\(journal)/files" : journal.string
+    guard access(place, R_OK | X_OK) == 0,
+      let items = try? JournalInventory.read(root: bucket == nil ? journal.removingLastComponent() : journal)
     else { return nil }
     return !items.contains { item in
       // One without a name might be this one.
-      item.directory == journal && [.quarantined, .recovered].allSatisfy { $0 != item.state }
+      isOurs(item) && [.quarantined, .recovered].allSatisfy { $0 != item.state }
         && item.key.map { $0.string.utf8.elementsEqual(key.utf8) } ?? true
     }
+  }
+
+  private func isOurs(_ item: JournalItem) -> Bool {
+    guard let bucket else { return item.directory == journal }
+    // Another mount of the bucket may have one, too; then this says rather that the file is not stored yet.
+    return item.isInUse && item.identity.map { Recover.target(ofIdentity: $0) == bucket } ?? true
   }
 }
 

@@ -3,7 +3,11 @@ import Glibc
 
 struct MountCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "mount", abstract: "Mount a bucket, or the part of it below a prefix.",
+    commandName: "mount", abstract: "Mount a bucket, the part of it below a prefix, or all buckets of an account.",
+    usage: """
+      waysfs mount [<options>] <bucket[:prefix]> <mountpoint>
+      waysfs mount --all [<options>] <mountpoint>
+      """,
     discussion: """
       Returns when the mount answers; the mount then lives in the background until it is unmounted. What is wrong is \
       said in one line, and nothing is left mounted.
@@ -18,13 +22,14 @@ struct MountCommand: ParsableCommand {
         waysfs mount backup ~/backup --endpoint http://localhost:9000 --foreground
         waysfs mount photos /mnt/photos -o ro,allow_other,uid=1000,umask=077
         waysfs mount photos /mnt/photos --profile archive
+        waysfs mount --all /mnt/account
       """)
 
-  @Argument(help: ArgumentHelp("What to mount.", valueName: "bucket[:prefix]"))
+  @Argument(help: ArgumentHelp("What to mount; not with --all.", valueName: "bucket[:prefix]"))
   var bucket: String
 
   @Argument(help: ArgumentHelp("An empty directory.", valueName: "mountpoint"), completion: .directory)
-  var mountPoint: String
+  var mountPoint: String?
 
   @OptionGroup var flags: MountFlags
 
@@ -32,13 +37,15 @@ struct MountCommand: ParsableCommand {
     let context = ProcessContext.current()
     let readiness = Readiness.inherited(environment: context.environment)
     if readiness != nil { Detachment.begin() }
-    let request = MountRequest(bucket: bucket, mountPoint: mountPoint, flags: flags)
+    // Of one operand alone it is the directory.
+    let request = MountRequest(
+      bucket: mountPoint == nil ? nil : bucket, mountPoint: mountPoint ?? bucket, flags: flags)
     let status: ExitStatus
     do throws(Failure) {
       status = try carryOut(request, context, readiness)
     } catch {
       // In the background there is nobody to print to: the starter prints what the pipe brings.
-      guard let readiness else { throw CommandEnd(error, doing: "cannot mount \(bucket)") }
+      guard let readiness else { throw CommandEnd(error, doing: "cannot mount \(request.bucket ?? "on \(bucket)")") }
       readiness.finish(.failed(line: error.description, exitCode: error.exitCode.rawValue))
       throw CommandEnd(error.exitCode)
     }

@@ -2,11 +2,14 @@ import ArgumentParser
 
 /// The options of a mount as flags; names and help come from the table.
 struct MountFlags: ParsableArguments {
+  @Flag(.allBuckets) var allBuckets = false
   @Option(.endpoint) var endpoint: String?
   @Option(.region) var region: String?
   @Flag(.pathStyle) var pathStyle = false
   @Flag(.virtualHost) var virtualHost = false
   @Flag(.readOnly) var readOnly = false
+  @Flag(.allowBucketChanges) var allowBucketChanges = false
+  @Option(.bucketTier) var bucketTier: String?
   @Flag(.foreground) var foreground = false
   @Option(.cacheDirectory) var cacheDirectory: String?
   @Option(.writeMode) var writeMode: String?
@@ -56,8 +59,10 @@ struct MountFlags: ParsableArguments {
 
   private var given: [(OptionSpelling, String?)] {
     [
-      (.endpoint, endpoint), (.region, region), (.pathStyle, pathStyle ? "path" : nil),
+      (.allBuckets, allBuckets ? "yes" : nil), (.endpoint, endpoint), (.region, region),
+      (.pathStyle, pathStyle ? "path" : nil),
       (.virtualHost, virtualHost ? "virtual" : nil), (.readOnly, readOnly ? "yes" : nil),
+      (.allowBucketChanges, allowBucketChanges ? "yes" : nil), (.bucketTier, bucketTier),
       (.foreground, foreground ? "yes" : nil), (.cacheDirectory, cacheDirectory),
       (.writeMode, writeMode), (.journalLimit, journalLimit), (.cacheLimit, cacheLimit),
       (.uid, uid), (.gid, gid), (.umask, umask),

@@ -25,10 +25,24 @@ extension ProcessContext {
 
 /// A mount as it was asked for.
 struct MountRequest {
-  var bucket: String
+  /// Nil when none is named, as with `--all`.
+  var bucket: String?
   /// Nil when nothing is to be mounted.
   var mountPoint: String?
   var flags: MountFlags
+
+  /// What is to be mounted.
+  func target(_ layers: [OptionLayer]) throws(UsageError) -> MountTarget {
+    // A command about one bucket means that one, whatever a profile says for mounts.
+    let mountsAll = try MountSettings.mountsAll(layers: layers)
+    guard mountsAll, mountPoint != nil else {
+      guard let bucket else { throw UsageError("the bucket, or the directory to mount it on, is missing") }
+      return .bucket(try BucketReference(parsing: bucket))
+    }
+    guard let bucket, !MountTarget.accountNames.contains(bucket) else { return .account }
+    throw UsageError(
+      "with --all every bucket is mounted whole: leave '\(bucket)' out, or mount that one without --all")
+  }
 
   /// What the user said about the options, on the command line and in files.
   func layers(_ context: ProcessContext) throws(UsageError) -> [OptionLayer] {
@@ -38,8 +52,8 @@ struct MountRequest {
   /// Reads every option and finds the credentials; asks nobody over the network and changes nothing.
   func plan(_ context: ProcessContext) throws(Failure) -> MountPlan {
     do {
-      let target = try BucketReference(parsing: bucket)
       var layers = try layers(context)
+      let target = try target(layers)
       // What the options say is checked first: it is what the user has just typed.
       let said = try MountSettings(target: target, mountPoint: mountPoint ?? "/", layers: layers, context: context)
       let credentials = try CredentialSearch(context, layers, controlPlane: said.controlPlane).find()

@@ -113,7 +113,7 @@ struct Recover {
   }
 
   /// What an identity says behind its endpoint, `https://host:port/`.
-  private static func target(ofIdentity identity: String) -> String {
+  static func target(ofIdentity identity: String) -> String {
     let parts = identity.utf8.split(separator: UInt8(ascii: "/"), maxSplits: 3, omittingEmptySubsequences: false)
     return parts.count == 4 ? String(decoding: Array(parts[3]), as: UTF8.self) : identity
   }

@@ -8,7 +8,7 @@ import Logging
 ///     client   waysfs-control 1 log-level debug\n             without a level: asks for the present one
 ///     mount    waysfs-control 1 error that is no level\n
 ///
-/// The number is that of the protocol. Answers may get more members within a number; requests and the form of lines not.
+/// The number is that of the protocol. Answers may get more members within a number; requests and lines keep their form.
 enum ControlRequest: Hashable, Sendable {
   /// The answer is a `MountStatus` as JSON.
   case status

@@ -16,6 +16,7 @@ struct BackgroundStart {
 
   /// - Parameter arguments: the arguments of this process, its name included.
   func run(arguments: [String], environment: [String: String]) throws(Failure) {
+    let before = topMount?.mountID
     var ends: [Int32] = [-1, -1]
     let code = clinux_pipe(&ends)
     guard code == 0 else { throw Failure("cannot make a pipe: \(describe(errno: code))") }
@@ -29,16 +30,16 @@ struct BackgroundStart {
     let result = spawn.start(executable, arguments: arguments, environment: lines)
     // Ours must be closed: the end of the pipe is how the death of the child shows.
     close(ends[1])
-    try wait(for: try result.get(), on: ends[0])
+    try wait(for: try result.get(), on: ends[0], before: before)
   }
 
-  private func wait(for child: pid_t, on pipe: Int32) throws(Failure) {
+  private func wait(for child: pid_t, on pipe: Int32, before: UInt64?) throws(Failure) {
     let deadline = time.monotonic + UInt64(timeout * 1e9)
     var reader = MessageReader()
     while true {
       let now = time.monotonic
       guard now < deadline else {
-        stop(child)
+        stop(child, before: before)
         throw Failure(
           "the mount did not answer within \(Int(timeout)) s\(reader.lastProgress.map { " (\($0))" } ?? "")",
           remedy: "Look into the log, run it with --foreground, or give it more time with --mount-timeout")
@@ -52,15 +53,15 @@ struct BackgroundStart {
         _ = waitForExit(child)
         throw Failure(line, exitCode: ExitStatus(rawValue: code) ?? .failed)
       case .progress: continue
-      case nil where reader.atEnd: throw died(child)
+      case nil where reader.atEnd: throw died(child, before: before)
       case nil: continue
       }
     }
   }
 
-  private func died(_ child: pid_t) -> Failure {
+  private func died(_ child: pid_t, before: UInt64?) -> Failure {
     let status = waitForExit(child)
-    clearMount()
+    clearMount(before: before)
     let how = status > 128 ? "ended by signal \(status - 128)" : "ended with status \(status)"
     return Failure(
       "the background process \(how) without a message",
@@ -68,24 +69,26 @@ struct BackgroundStart {
   }
 
   /// Asks the child to stop, then makes it, and takes away what it may have mounted.
-  private func stop(_ child: pid_t) {
+  private func stop(_ child: pid_t, before: UInt64?) {
     kill(child, SIGTERM)
     for _ in 0..<100 {
       var status: Int32 = 0
-      if waitpid(child, &status, WNOHANG) == child { return clearMount() }
+      if waitpid(child, &status, WNOHANG) == child { return clearMount(before: before) }
       sleepInterval(seconds: 0.05)
     }
     kill(child, SIGKILL)
     _ = waitForExit(child)
-    clearMount()
+    clearMount(before: before)
   }
 
-  /// Only a mount of ours: before the start there was none, or the child would not have mounted.
-  private func clearMount() {
+  /// Only what the child has mounted: what was there before the start is somebody else's, and may be in use.
+  private func clearMount(before: UInt64?) {
     ForeignRecord(mountPoint: mountPoint, directories: recordDirectories)?.removeIfAbandoned()
-    guard let mount = (try? MountTable.current())?.top(at: mountPoint), mount.isWaysfs else { return }
+    guard let mount = topMount, mount.isWaysfs, mount.mountID != before else { return }
     try? mount.unmount(lazy: true)
   }
+
+  private var topMount: MountTableEntry? { (try? MountTable.current())?.top(at: mountPoint) }
 }
 
 /// Cuts what comes out of the pipe into messages.

@@ -3,7 +3,7 @@ import Logging
 
 /// What is to be mounted, as far as it is known without asking anybody over the network.
 struct MountPlan: Sendable {
-  let target: BucketReference
+  let target: MountTarget
   /// Absolute, without symbolic links.
   let mountPoint: String
   let layers: [OptionLayer]
@@ -65,7 +65,8 @@ enum UnmountOutcome: Hashable, Sendable {
 protocol MountEngine: Sendable {
   /// Mounts, and serves requests on threads of its own. Returns when the kernel may send requests.
   func mount() throws(Failure)
-  /// The directory in which files being written are kept; nil when nothing can be written.
+  /// The directory in which files being written are kept, or the one with a directory for each bucket where all are
+  /// mounted; nil when nothing can be written.
   var journalDirectory: String? { get }
   /// What is not in the bucket yet; nil when nobody knows.
   var pending: PendingUploads? { get }

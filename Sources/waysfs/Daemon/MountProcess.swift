@@ -47,7 +47,7 @@ struct MountProcess {
     guard readiness.isBackground || goesToJournal else { return LogDestination(.descriptor(STDERR_FILENO)) }
     // Once it is in the background, standard error leads nowhere.
     let canFallBack = goesToJournal && !readiness.isBackground
-    let fields = [("WAYSFS_BUCKET", plan.target.bucket), ("WAYSFS_MOUNTPOINT", plan.mountPoint)]
+    let fields = [("WAYSFS_BUCKET", plan.target.bucket?.bucket ?? "*"), ("WAYSFS_MOUNTPOINT", plan.mountPoint)]
     guard let journal = SystemJournal(fields: fields) else {
       return LogDestination(canFallBack ? .descriptor(STDERR_FILENO) : .syslog)
     }

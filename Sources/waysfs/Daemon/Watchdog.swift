@@ -47,13 +47,20 @@ struct StopExtension: Hashable, Sendable {
   /// Seconds without any progress after which no more time is asked for.
   static let patience = 300.0
 
-  private var last: PendingUploads?
+  private struct Left: Hashable, Sendable {
+    var files: Int
+    var bytes: UInt64
+  }
+
+  private var last: Left?
   private var lastMove: Double?
 
   /// The time to ask for, in seconds; nil when nothing has moved for too long.
   mutating func request(pending: PendingUploads?, at now: Double) -> Double? {
-    if lastMove == nil || pending != last { lastMove = now }
-    last = pending
+    // Another error, or another file that cannot be sent, is no progress.
+    let left = pending.map { Left(files: $0.files, bytes: $0.bytes) }
+    if lastMove == nil || left != last { lastMove = now }
+    last = left
     return now - (lastMove ?? now) < Self.patience ? Self.request : nil
   }
 }

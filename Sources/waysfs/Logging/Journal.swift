@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Logging
+import Synchronization
 
 /// The journal of systemd, spoken to in its own protocol, so that levels and fields arrive (systemd.io, "Native Journal
 /// Protocol"). Thread-safe.
@@ -8,16 +9,28 @@ import Logging
 ///     MESSAGE=cannot list cause="timed out"\n
 ///     PRIORITY=4\n
 ///     WAYSFS_KEY\n<8 bytes: length, little-endian><bytes>\n       (a value with a line break)
-struct SystemJournal: Sendable {
+final class SystemJournal: Sendable {
   static let path = "/run/systemd/journal/socket"
+
+  /// What became of an entry.
+  enum Outcome: Hashable, Sendable {
+    case written
+    /// The journal does not keep up. The entry is counted, and nobody waits for it: a mount must not stand still because
+    /// its log does.
+    case dropped
+    /// Nobody listens there, or it cannot be said that way.
+    case refused
+  }
 
   private let socket: Int32
   private let path: String
   /// What every entry says beside its own fields.
   private let fields: [(name: String, value: String)]
+  private let isBehind = Atomic(false)
+  private let lost = Atomic(0)
 
   /// Nil when there is no journal.
-  init?(path: String = Self.path, fields: [(name: String, value: String)] = []) {
+  init?(path: String = SystemJournal.path, fields: [(name: String, value: String)] = []) {
     guard access(path, W_OK) == 0 else { return nil }
     let socket = clinux_datagram_socket()
     guard socket >= 0 else { return nil }
@@ -37,17 +50,41 @@ struct SystemJournal: Sendable {
     return UInt64(information.st_dev) == device && UInt64(information.st_ino) == inode
   }
 
-  /// Writes an entry; false when the journal does not take it.
-  func write(_ event: LogEvent, metadata: Logger.Metadata) -> Bool {
-    let bytes = Self.entry(event, metadata: metadata, fields)
-    let code = clinux_send_datagram(socket, path, bytes, bytes.count)
-    guard code == EMSGSIZE || code == ENOBUFS else { return code == 0 }
+  deinit { close(socket) }
+
+  /// Writes an entry. Waits a second at most, and not at all while the journal is known to be behind.
+  func write(_ event: LogEvent, metadata: Logger.Metadata) -> Outcome {
+    switch send(Self.entry(event, metadata: metadata, fields), waits: !isBehind.load(ordering: .relaxed)) {
+    case 0:
+      if isBehind.exchange(false, ordering: .relaxed) { tellWhatWasLost() }
+      return .written
+    case EAGAIN:
+      isBehind.store(true, ordering: .relaxed)
+      lost.add(1, ordering: .relaxed)
+      return .dropped
+    default: return .refused
+    }
+  }
+
+  private func tellWhatWasLost() {
+    let count = lost.exchange(0, ordering: .relaxed)
+    guard count > 0 else { return }
+    let event = LogEvent(
+      level: .warning, message: "the journal did not keep up; \(count) lines are lost", error: nil, metadata: nil,
+      source: "waysfs", file: #fileID, function: #function, line: #line)
+    if send(Self.entry(event, metadata: [:], fields), waits: false) != 0 { lost.add(count, ordering: .relaxed) }
+  }
+
+  /// Returns the errno of an entry that was not sent.
+  private func send(_ bytes: [UInt8], waits: Bool) -> Int32 {
+    let code = clinux_send_datagram(socket, path, bytes, bytes.count, waits)
+    guard code == EMSGSIZE || code == ENOBUFS else { return code }
     // Too large for a datagram: handed over as a file that nobody can change any more.
     var error: Int32 = 0
     let file = clinux_sealed_file(bytes, bytes.count, &error)
-    guard file >= 0 else { return false }
+    guard file >= 0 else { return error }
     defer { close(file) }
-    return clinux_send_file(socket, path, file) == 0
+    return clinux_send_file(socket, path, file, waits)
   }
 
   /// An entry as it goes over the socket. What the event says of a field comes before what all say.

@@ -10,7 +10,7 @@ final class LogDestination: Sendable {
     case descriptor(Int32)
     /// syslog(3), facility daemon. Where nobody listens, lines get lost.
     case syslog
-    /// The journal of systemd; what it does not take goes to syslog or, where standard error leads to the journal too,
+    /// The journal of systemd; what it refuses goes to syslog or, where standard error leads to the journal too,
     /// there, with the level in front (sd-daemon(3)).
     case journal(SystemJournal, orStandardError: Bool)
   }
@@ -43,7 +43,9 @@ final class LogDestination: Sendable {
       write("\(time) \(event.level.rawValue) \(LineFormat.body(event, metadata: metadata))\n", to: descriptor)
     case .syslog: writeToSyslog(event, metadata)
     case .journal(let journal, let orStandardError):
-      if journal.write(event, metadata: metadata) { return }
+      // One that is dropped is not written elsewhere: syslog and standard error most likely lead to the same journal,
+      // and would wait for it.
+      guard journal.write(event, metadata: metadata) == .refused else { return }
       guard orStandardError else { return writeToSyslog(event, metadata) }
       write("<\(event.level.syslogPriority)>\(LineFormat.body(event, metadata: metadata))\n", to: STDERR_FILENO)
     }

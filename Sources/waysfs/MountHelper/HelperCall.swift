@@ -57,13 +57,23 @@ extension HelperCall {
     }
   }
 
-  /// No command has two plain arguments and `-o` behind them, the second of them an absolute path.
+  /// No command has two plain arguments and `-o` behind them, the second of them an absolute path. But a bucket may have
+  /// been forgotten, as in `waysfs mount /mnt -o ro`: a bucket named as a command is, needs what mount.fuse3 says always.
   private init?(fromMountFuse arguments: [String]) {
     guard arguments.count == 4, arguments[2] == "-o", arguments[1].hasPrefix("/"), !arguments[0].hasPrefix("-"),
       !arguments[0].isEmpty
     else { return nil }
+    let options = arguments[3].split(separator: ",")
+    guard
+      !Self.commands.contains(arguments[0])
+        || [["dev", "nodev"], ["suid", "nosuid"]].allSatisfy({ !$0.filter(options.contains).isEmpty })
+    else { return nil }
     self.init(
       action: .mount(source: arguments[0]), directory: arguments[1], options: [Self.withoutAdditions(arguments[3])])
+  }
+
+  private static var commands: [String] {
+    ["help"] + Waysfs.configuration.subcommands.compactMap { $0.configuration.commandName }
   }
 
   /// mount.fuse3 adds `dev` and `suid` at the end where the options do not say the opposite. Nobody has asked for them;

@@ -5,7 +5,7 @@ import Glibc
 /// What `mount.waysfs` does: reads what mount(8) says, and starts `waysfs mount` in the background.
 struct MountHelper {
   let call: HelperCall
-  /// As written in fstab: `BUCKET` or `BUCKET:PREFIX`.
+  /// As written in fstab: `BUCKET` or `BUCKET:PREFIX`, or `*` or `none` with the option `all`.
   let source: String
 
   func run() throws(Failure) {
@@ -16,8 +16,9 @@ struct MountHelper {
     let mounts = try MountTable.read()
     let path = try MountPath.resolve(call.directory, workingDirectory: context.workingDirectory, mounts: mounts)
     if options.isRemount { return try remount(options, path, mounts, context) }
-    if try isThereAlready(path, mounts, context) { return }
     let request = MountRequest(bucket: source, mountPoint: path, flags: try flags(options))
+    let target = try usage { () throws(UsageError) in try request.target(request.layers(context)) }
+    if try isThereAlready(target, path, mounts, context) { return }
     let plan = try request.plan(context)
     say("mounting \(plan.target.source) from \(plan.settings.endpoint) on \(path)")
     if call.isFake { return try MountProcess(plan: plan, readiness: .nobody()).check() }
@@ -39,9 +40,8 @@ struct MountHelper {
   /// The table of mounts does not show what stands in fstab (`waysfs:photos`, not `photos`), so `mount -a` asks for what
   /// is mounted again and again.
   private func isThereAlready(
-    _ path: String, _ mounts: MountTable, _ context: ProcessContext
+    _ target: MountTarget, _ path: String, _ mounts: MountTable, _ context: ProcessContext
   ) throws(Failure) -> Bool {
-    let target = try usage { () throws(UsageError) in try BucketReference(parsing: source) }
     guard let mount = mounts.top(at: path), mount.isWaysfs, mount.source == target.source,
       Self.record(mount, context)?.isHeld == true
     else { return false }
@@ -83,6 +83,17 @@ struct MountHelper {
     guard initgroups(name, gid) == 0, setgid(gid) == 0, setuid(uid) == 0 else {
       throw Failure("-o setuid: cannot become \(name): \(describe(errno: errno))", exitCode: .usage)
     }
+    forgetEnvironment(for: name)
+  }
+
+  /// Keys and directories in the environment are those of the user that this was: another must not get them.
+  private static func forgetEnvironment(for user: String) {
+    let kept: Set = ["PATH", "LANG", "LANGUAGE", "TZ"]
+    for name in ProcessContext.current().environment.keys
+    where !kept.contains(name) && !name.hasPrefix("LC_") && !name.lowercased().hasSuffix("_proxy") {
+      unsetenv(name)
+    }
+    for name in ["USER", "LOGNAME"] { setenv(name, user, 1) }
   }
 
   /// At boot there is none, under sudo(8) it may be somebody else's, and mount.fuse3 leaves root's to a user.

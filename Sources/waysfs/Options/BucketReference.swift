@@ -6,6 +6,12 @@ struct BucketReference: Hashable, Sendable, CustomStringConvertible {
   /// What every key starts with: empty, or one or more components, each followed by one `/`.
   let prefix: String
 
+  /// A whole bucket of a name that a server has listed.
+  init(listed name: String) {
+    bucket = name
+    prefix = ""
+  }
+
   init(parsing text: String) throws(UsageError) {
     let colon = text.firstIndex(of: ":")
     let name = String(text[..<(colon ?? text.endIndex)])

@@ -1,6 +1,7 @@
 /// A setting of a mount that the user can choose.
 enum MountOption: String, CaseIterable, Sendable {
   case endpoint, region, addressing, readOnly, foreground, cacheDirectory, uid, gid, umask, fileMode, directoryMode
+  case allBuckets, allowBucketChanges, bucketTier
   case writeMode, journalLimit, cacheLimit, allowOther, allowNonEmpty, metadataLifetime, attributes, memoryLimit
   case connections, passthrough, caFile, logLevel, logFile, mountTimeout
   case profile, configurationFile, credentialsFile, apiKeyFile, awsProfile, apiURL
@@ -60,6 +61,21 @@ extension OptionSpelling {
     help: "Put the bucket into the host name, https://bucket.host.")
   static let readOnly = OptionSpelling(
     name: "read-only", sets: .readOnly, argument: .none(means: "yes"), help: "Refuse every change.")
+  static let allBuckets = OptionSpelling(
+    name: "all", sets: .allBuckets, argument: .none(means: "yes"),
+    help: "Mount every bucket of the account, each as a directory.",
+    details: """
+      There is no bucket to name then; in fstab the first field is '*' or 'none'. The memory, the connections, the journal \
+      and the disk cache are those of one mount, which the buckets share.
+      """)
+  static let allowBucketChanges = OptionSpelling(
+    name: "allow-bucket-changes", sets: .allowBucketChanges, argument: .none(means: "yes"),
+    help: "With --all, let mkdir make buckets and rmdir delete empty ones.",
+    details: "The name of a deleted bucket can never be used again.")
+  static let bucketTier = OptionSpelling(
+    name: "bucket-tier", sets: .bucketTier, argument: .value("tier"),
+    help: "How buckets are stored that mkdir makes: standard, or enterprise.", defaultText: "standard",
+    details: "Without an API key the server decides.")
   static let foreground = OptionSpelling(
     name: "foreground", sets: .foreground, argument: .none(means: "yes"),
     help: "Stay in the foreground and log to standard error.", inOptionList: false,
@@ -194,7 +210,8 @@ extension OptionSpelling {
 
   /// Every option, in the order in which the help shows them.
   static let all: [OptionSpelling] = [
-    endpoint, region, pathStyle, virtualHost, readOnly, foreground, cacheDirectory, writeMode, journalLimit, cacheLimit,
+    allBuckets, endpoint, region, pathStyle, virtualHost, readOnly, allowBucketChanges, bucketTier, foreground,
+    cacheDirectory, writeMode, journalLimit, cacheLimit,
     uid, gid, umask, fileMode, directoryMode, allowOther, allowNonEmpty, metadataLifetime, attributes, memoryLimit,
     connections, passthrough, caFile, logLevel, logFile, mountTimeout,
     profile, configurationFile, apiKeyFile, credentialsFile, awsProfile, apiURL,

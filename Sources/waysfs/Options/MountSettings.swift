@@ -1,5 +1,6 @@
 import Filesystem
 import Logging
+import WAYSCloud
 
 /// How requests name the bucket.
 enum Addressing: String, Hashable, Sendable {
@@ -19,13 +20,17 @@ enum PassthroughMode: String, Hashable, Sendable, CaseIterable {
 
 /// What to mount, where and how: the result of all options.
 struct MountSettings: Hashable, Sendable {
-  var target: BucketReference
+  var target: MountTarget
   /// As the user wrote it.
   var mountPoint: String
   var endpoint: Endpoint
   var region: String
   var addressing: Addressing
   var readOnly: Bool
+  /// Whether buckets can be made and removed where all are mounted.
+  var allowsBucketChanges: Bool
+  /// How new ones are stored.
+  var bucketTier: StorageTier
   var foreground: Bool
   /// Absolute.
   var cacheDirectory: String
@@ -83,7 +88,7 @@ struct ProcessContext: Sendable {
 extension MountSettings {
   /// Puts the layers together, the strongest first.
   init(
-    target: BucketReference, mountPoint: String, layers: [OptionLayer], context: ProcessContext
+    target: MountTarget, mountPoint: String, layers: [OptionLayer], context: ProcessContext
   ) throws(UsageError) {
     let options = LayeredOptions(layers)
     self.target = target
@@ -92,6 +97,8 @@ extension MountSettings {
     region = try options.read(.region, default: "eu-north-1", Self.regionName)
     addressing = try options.read(.addressing, default: "path") { text in Addressing(rawValue: text) ?? .path }
     readOnly = try options.read(.readOnly, default: "no", OptionValue.flag)
+    allowsBucketChanges = try options.read(.allowBucketChanges, default: "no", OptionValue.flag)
+    bucketTier = try options.read(.bucketTier, default: "standard", Self.tier)
     foreground = try options.read(.foreground, default: "no", OptionValue.flag)
     let path = { (text: String) throws(UsageError) -> String in
       try OptionValue.path(text, relativeTo: context.workingDirectory)
@@ -124,6 +131,11 @@ extension MountSettings {
     mountTimeout = try options.read(.mountTimeout, default: "60s", Self.timeout)
     controlPlane = try options.read(.apiURL, default: "https://api.wayscloud.services", Self.controlPlane)
     kernelFlags = options.kernelFlags(default: [.noSetUserID, .noDevices])
+  }
+
+  /// Whether these options ask for every bucket of the account.
+  static func mountsAll(layers: [OptionLayer]) throws(UsageError) -> Bool {
+    try LayeredOptions(layers).read(.allBuckets, default: "no", OptionValue.flag)
   }
 
   /// Where files being written are kept, as these options say; for commands that mount nothing.
@@ -162,6 +174,13 @@ extension MountSettings {
       throw UsageError("'\(text)' is not the name of a region, such as eu-north-1")
     }
     return text
+  }
+
+  private static func tier(_ text: String) throws(UsageError) -> StorageTier {
+    guard let tier = StorageTier(rawValue: text) else {
+      throw UsageError("'\(text)' is neither standard nor enterprise")
+    }
+    return tier
   }
 
   private static func writeMode(_ text: String) throws(UsageError) -> WriteMode {

@@ -1,5 +1,5 @@
-/// The metrics of `waysfs status --prometheus`. Names and labels are for ever; docs/monitoring.md lists them, and a test
-/// compares.
+/// The metrics of `waysfs status --prometheus`. Names and labels are for ever; docs/monitoring.md lists them, and a
+/// test compares.
 enum MetricName: String, CaseIterable {
   case up = "waysfs_up"
   case info = "waysfs_info"

@@ -64,6 +64,6 @@ struct ServiceManager: Sendable {
     guard socket >= 0 else { return }
     defer { close(socket) }
     let text = Array(messages.map(\.line).joined(separator: "\n").utf8)
-    _ = clinux_send_datagram(socket, address, text, text.count)
+    _ = clinux_send_datagram(socket, address, text, text.count, true)
   }
 }

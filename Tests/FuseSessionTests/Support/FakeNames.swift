@@ -132,7 +132,7 @@ extension FakeFilesystem {
     }
   }
 
-  func statistics(_ context: CallContext) throws(Errno) -> FilesystemStatistics {
+  func statistics(_ inode: InodeID, _ context: CallContext) throws(Errno) -> FilesystemStatistics {
     FilesystemStatistics(blockSize: 4096, blocks: 1 << 40, freeBlocks: 1 << 39, files: 1 << 30, freeFiles: 1 << 29)
   }
 

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from support.commands import run
+from support.machine import need_root
 from support.servers import required
 
 SETUP = """
@@ -28,7 +29,7 @@ NOT_COMPARED = ("/var/lib/dpkg", "/var/log", "/proc", "/run")
 
 def unpack(directory):
     """The archive's files in a directory, for many roots."""
-    assert os.geteuid() == 0, "this test needs root, to change the root directory"
+    need_root("change the root directory")
     directory.mkdir()
     run("tar", "--extract", "--file", required("WAYSFS_CLEAN_ROOT"), "--directory", directory, timeout=300)
     run("mknod", "-m", "0666", directory / "dev/fuse", "c", "10", "229")
@@ -50,7 +51,11 @@ class CleanRoot:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self.holder.stdout.readline() == "ready\n", "the namespaces cannot be made"
+        if self.holder.stdout.readline() != "ready\n":
+            # With it go the namespaces and what is mounted in them.
+            self.holder.kill()
+            self.holder.communicate()
+            raise AssertionError("the namespaces cannot be made")
         # Where it is seen from outside of its namespace.
         self.path = Path(f"/proc/{self.holder.pid}/root{self.inside}")
 
@@ -96,7 +101,7 @@ class CleanRoot:
         listing = self.run("sh", "-c", "for p in /proc/[0-9]*; do readlink $p/exe; done; true").stdout
         return [line for line in listing.splitlines() if line.startswith("/usr/bin/waysfs")]
 
-    def stop(self):
+    def close(self):
         self.holder.stdin.close()
         self.holder.stdout.close()
         self.holder.wait(30)

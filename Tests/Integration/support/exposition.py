@@ -1,7 +1,7 @@
 """A strict parser of Prometheus' text exposition format 0.0.4, written from its description, for tests.
 
-https://prometheus.io/docs/instrumenting/exposition_formats/ : what it calls an error is an AssertionError here, and so is
-what its conventions call bad, such as a counter whose name does not end in _total.
+https://prometheus.io/docs/instrumenting/exposition_formats/ : what it calls an error is an AssertionError here, and so
+is what its conventions call bad, such as a counter whose name does not end in _total.
 """
 
 import math

@@ -92,7 +92,7 @@ struct Doctor {
       let plan = try request.plan(context)
       let source = plan.credentials.source
       report(Finding(.ok, "credentials", "\(source.kind) from \(source.origin)"))
-      ServerChecks(plan: plan, bucket: bucket == nil ? nil : plan.target, writes: writes).run(report)
+      ServerChecks(plan: plan, bucket: bucket == nil ? nil : plan.target.bucket, writes: writes).run(report)
     } catch {
       report(Finding("credentials", error))
     }
@@ -104,7 +104,7 @@ struct Doctor {
   ) -> (MountSettings, CredentialSearch)? {
     do throws(UsageError) {
       let layers = try request.layers(context)
-      let target = try BucketReference(parsing: request.bucket)
+      let target = try request.target(layers)
       let settings = try MountSettings(target: target, mountPoint: "/", layers: layers, context: context)
       report(Finding(.ok, "configuration", "can be understood"))
       return (settings, CredentialSearch(context, layers, controlPlane: settings.controlPlane))

@@ -30,7 +30,7 @@ struct ServerChecks {
       let client = try Composition.client(settings, keys, transport, retry, log)
       guard let bucket else { return try listBuckets(client, settings, report) }
       let store = client.bucket(bucket.bucket)
-      guard read(store, settings, report) else { return }
+      guard read(store, bucket, settings, report) else { return }
       if writes {
         WriteChecks(store: store, prefix: bucket.prefix, settings: settings).run(report)
       } else {
@@ -114,11 +114,13 @@ struct ServerChecks {
     }
   }
 
-  private func read(_ store: S3Bucket, _ settings: MountSettings, _ report: (Finding) -> Void) -> Bool {
+  private func read(
+    _ store: S3Bucket, _ bucket: BucketReference, _ settings: MountSettings, _ report: (Finding) -> Void
+  ) -> Bool {
     let begin = time.monotonic
     do throws(ObjectStoreError) {
-      let page = try store.list(ListRequest(prefix: settings.target.prefix, delimited: false, limit: 10))
-      report(Finding(.ok, "bucket", "\(settings.target) can be listed, in \(milliseconds(since: begin))"))
+      let page = try store.list(ListRequest(prefix: bucket.prefix, delimited: false, limit: 10))
+      report(Finding(.ok, "bucket", "\(bucket) can be listed, in \(milliseconds(since: begin))"))
       guard let entry = page.entries.first(where: { $0.size > 0 }) else {
         report(Finding(.ok, "reading", "there is nothing to read yet"))
         return true

@@ -1,0 +1,58 @@
+import Basics
+public import Filesystem
+import Logging
+public import SystemPackage
+
+/// Making, removing and renaming: at the root buckets, below it what the bucket does.
+extension AccountTree {
+  /// mkdir(2).
+  public func makeDirectory(
+    _ parent: InodeID, _ name: FileName, mode: UInt32, _ context: CallContext
+  ) throws(Errno) -> EntryReply {
+    if let (branch, inode) = try branch(of: parent.value) {
+      let operations = try branch.bucket().operations
+      return try branch.entry(try operations.makeDirectory(InodeID(inode), name, mode: mode, context))
+    }
+    try requireChanges()
+    if let problem = BucketName.problem(with: name.string) { throw problem }
+    guard try list.current(context.cancellation).bucket(name) == nil else { throw .fileExists }
+    let bucket = try directory.make(name.string, context.cancellation)
+    list.made(bucket)
+    noteChanged()
+    log.notice("made a bucket", metadata: ["bucket": "\(name)"])
+    return try entry(bucket, lifetime: list.view.lifetime)
+  }
+
+  /// rmdir(2).
+  public func removeDirectory(_ parent: InodeID, _ name: FileName, _ context: CallContext) throws(Errno) {
+    if let (branch, inode) = try branch(of: parent.value) {
+      return try branch.bucket().operations.removeDirectory(InodeID(inode), name, context)
+    }
+    try requireChanges()
+    guard try list.current(context.cancellation).bucket(name) != nil else { throw .noSuchFileOrDirectory }
+    try branch(name).bucket().prepareRemoval(context.cancellation)
+    try directory.remove(name.string, context.cancellation)
+    list.removed(name)
+    noteChanged()
+    log.notice("removed a bucket", metadata: ["bucket": "\(name)"])
+  }
+
+  private func requireChanges() throws(Errno) {
+    guard !configuration.readOnly else { throw .readOnlyFileSystem }
+    guard configuration.allowsBucketChanges else { throw .notPermitted }
+  }
+
+  /// rename(2): within one bucket only.
+  public func rename(
+    _ parent: InodeID, _ name: FileName, to newParent: InodeID, _ newName: FileName, _ mode: RenameMode,
+    _ context: CallContext
+  ) throws(Errno) {
+    // A bucket's name is for good, and nothing but buckets is at the root.
+    guard let (branch, inode) = try branch(of: parent.value),
+      let (newBranch, newInode) = try self.branch(of: newParent.value)
+    else { throw .notPermitted }
+    guard branch === newBranch else { throw .improperLink }
+    try branch.bucket().operations.rename(
+      InodeID(inode), name, to: InodeID(newInode), newName, mode, context)
+  }
+}

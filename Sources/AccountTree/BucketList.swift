@@ -1,0 +1,128 @@
+import Basics
+import Filesystem
+import Synchronization
+import SystemPackage
+
+/// The account's buckets, asked for when somebody wants to know and what is known is too old: once for all who wait.
+///
+/// Thread-safe. `state` is the only lock; nothing is called while it is held.
+final class BucketList: Sendable {
+  /// What is known at a moment.
+  struct View: Sendable {
+    var buckets: [FileName: AccountBucket]
+    /// Why this may be out of date; nil when it is not.
+    var problem: Errno?
+    /// Seconds for which it may be believed.
+    var lifetime: Double
+
+    /// A bucket of that name; nil when it is known that there is none.
+    /// - Throws: when nobody knows.
+    func bucket(_ name: FileName) throws(Errno) -> AccountBucket? {
+      if let bucket = buckets[name] { return bucket }
+      if let problem { throw problem }
+      return nil
+    }
+  }
+
+  private struct State {
+    var book: BucketBook
+    var waiters: [Int: Basics.Semaphore] = [:]
+    var nextWaiter = 0
+  }
+
+  /// Seconds for which somebody waits who could be answered from what is known.
+  private static let patience = 10.0
+
+  private let directory: any BucketDirectory
+  private let time: TimeSource
+  private let noteChange: @Sendable (BucketBook.Change) -> Void
+  private let state: Mutex<State>
+
+  /// - Parameters:
+  ///   - first: what the account has now.
+  ///   - lifetime: seconds for which an answer is believed.
+  ///   - noteChange: called after an answer that changed something; it must not block for long.
+  init(
+    _ directory: any BucketDirectory, first: BucketAnswer, lifetime: Double, time: TimeSource,
+    noteChange: @escaping @Sendable (BucketBook.Change) -> Void
+  ) {
+    self.directory = directory
+    self.time = time
+    self.noteChange = noteChange
+    var book = BucketBook(lifetime: lifetime)
+    _ = book.heard(first, askedAt: time.monotonic)
+    state = Mutex(State(book: book))
+  }
+
+  /// What is known, after asking if need be. Blocks for some seconds at most, and less when the caller gives up.
+  func current(_ cancellation: Cancellation? = nil) -> View {
+    let now = time.monotonic
+    let waiter = Basics.Semaphore()
+    let (advice, number) = state.withLock { state in
+      let advice = state.book.advice(now: now)
+      guard advice == .wait || advice == .ask(waits: true) else { return (advice, nil as Int?) }
+      defer { state.nextWaiter += 1 }
+      state.waiters[state.nextWaiter] = waiter
+      return (advice, state.nextWaiter)
+    }
+    if case .ask = advice {
+      // A thread of its own: who waits may give up, and the answer counts all the same.
+      if let thread = Thread.start(name: "waysfs-buckets", { self.ask() }) { thread.detach() } else { ask() }
+    }
+    guard let number, !wait(waiter, number, cancellation) else { return view }
+    var view = view
+    view.problem = view.problem ?? .interrupted
+    return view
+  }
+
+  /// What is known, without asking.
+  var view: View {
+    let now = time.monotonic
+    return state.withLock { state in
+      View(
+        buckets: state.book.buckets, problem: state.book.problem, lifetime: state.book.remaining(now: now))
+    }
+  }
+
+  func made(_ bucket: AccountBucket) {
+    let now = time.monotonic
+    state.withLock { $0.book.made(bucket, now: now) }
+  }
+
+  func removed(_ name: FileName) {
+    let now = time.monotonic
+    state.withLock { $0.book.removed(name, now: now) }
+  }
+
+  private func ask() {
+    let askedAt = time.monotonic
+    let change: BucketBook.Change
+    do throws(Errno) {
+      let answer = try directory.list()
+      change = state.withLock { $0.book.heard(answer, askedAt: askedAt) }
+    } catch {
+      let now = time.monotonic
+      state.withLock { $0.book.failed(error, now: now) }
+      change = BucketBook.Change()
+    }
+    if !change.appeared.isEmpty || !change.vanished.isEmpty { noteChange(change) }
+    let waiters = state.withLock { state in
+      defer { state.waiters = [:] }
+      return state.waiters.values.map(\.self)
+    }
+    for waiter in waiters { waiter.signal() }
+  }
+
+  /// Blocks until the question that is under way is answered, the caller gives up, or it takes too long.
+  /// - Returns: whether it was answered, well or not.
+  private func wait(_ waiter: Basics.Semaphore, _ number: Int, _ cancellation: Cancellation?) -> Bool {
+    let token = cancellation?.addHandler { waiter.signal() }
+    waiter.wait(seconds: Self.patience)
+    cancellation?.removeHandler(token)
+    return state.withLock { state in
+      let isAnswered = state.waiters.removeValue(forKey: number) == nil
+      if !isAnswered, cancellation?.isCancelled != true { state.book.noteOverdue() }
+      return isAnswered
+    }
+  }
+}

@@ -1,0 +1,195 @@
+import AccountTree
+import Basics
+import Filesystem
+import FuseSession
+import Logging
+import SystemPackage
+import WritePath
+
+/// A mount with all its layers: of a bucket, or of all buckets of an account.
+final class Mount: MountEngine {
+  private let shared: SharedLayers
+  private let buckets: OpenBuckets
+  /// The account, where all of it is mounted.
+  private let tree: AccountTree?
+  private let session: FuseSession
+  private let reporter: MountReporter
+  /// The names of all buckets when the mount was made.
+  private let initial: [String]
+  private let ended = Gateway()
+
+  private var settings: MountSettings { shared.settings }
+  private var log: Logger { shared.log }
+
+  /// Of one bucket.
+  init(of reference: BucketReference, _ shared: SharedLayers) throws(Failure) {
+    self.shared = shared
+    let bucket = try BucketLayers(reference, shared)
+    buckets = OpenBuckets(shared)
+    buckets.add(bucket)
+    tree = nil
+    initial = []
+    (session, reporter) = try Self.session(shared, bucket.filesystem, buckets)
+    bucket.attach(session.kernelCache, session)
+  }
+
+  /// Of all buckets.
+  /// - Parameter first: which there are now.
+  init(ofAll directory: any BucketDirectory, _ first: BucketAnswer, _ shared: SharedLayers) throws(Failure) {
+    self.shared = shared
+    initial = first.buckets.map(\.name)
+    let buckets = OpenBuckets(shared)
+    self.buckets = buckets
+    let settings = shared.settings
+    let tree = AccountTree(
+      directory: directory, first: first,
+      configuration: AccountTreeConfiguration(
+        uid: settings.uid, gid: settings.gid, directoryMode: settings.directoryMode,
+        metadataLifetime: settings.metadataLifetime, readOnly: settings.readOnly,
+        allowsBucketChanges: settings.allowsBucketChanges),
+      log: shared.log
+    ) { name, kernel throws(Errno) in try buckets.open(name, kernel) }
+    self.tree = tree
+    (session, reporter) = try Self.session(shared, tree, buckets)
+    tree.attach(session.kernelCache)
+    buckets.attach(session)
+  }
+
+  private static func session(
+    _ shared: SharedLayers, _ operations: any FileOperations, _ buckets: OpenBuckets
+  ) throws(Failure) -> (FuseSession, MountReporter) {
+    let metrics = OperationMetrics()
+    do throws(FuseSessionError) {
+      let session = try FuseSession(
+        options: shared.settings.fuseOptions, operations: operations, metrics: metrics, log: shared.log)
+      let reporter = MountReporter(
+        shared.settings, { buckets.all.map(\.reporter) }, shared.pool, shared.memory, shared.cache, metrics)
+      return (session, reporter)
+    } catch {
+      throw Failure(error.description)
+    }
+  }
+
+  func mount() throws(Failure) {
+    if let tree { openLeft(tree) } else { for bucket in buckets.all { bucket.takeUpUnsent() } }
+    do throws(FuseSessionError) {
+      try session.mount()
+      let started = OneShot<FuseSessionError?>()
+      let thread = Thread.start(name: "waysfs-fuse") { [self] in serve(started) }
+      guard let thread else {
+        session.stop()
+        throw FuseSessionError(.connectionFailed, "the system has no thread left")
+      }
+      thread.detach()
+      if let error = started.wait() { throw error }
+    } catch {
+      throw Failure(error.description)
+    }
+  }
+
+  /// Opens the buckets of which an earlier mount has left something to be sent, although nobody may ever go there. What
+  /// takes long goes on while this mount serves.
+  private func openLeft(_ tree: AccountTree) {
+    guard journalDirectory != nil else { return }
+    let left = JournalInventory.identitiesWithRemains(root: FilePath(settings.cacheDirectory))
+    let ours = initial.filter { left.contains(BucketLayers.identity(of: BucketReference(listed: $0), settings)) }
+    noteStrangers(left.subtracting(ours.map { BucketLayers.identity(of: BucketReference(listed: $0), settings) }))
+    guard !ours.isEmpty else { return }
+    log.notice(
+      "an earlier mount has left files to be sent", metadata: ["buckets": "\(ours.joined(separator: ", "))"])
+    let parallel = 64
+    let pool = WorkerPool(name: "waysfs-unsent", limit: min(ours.count, parallel))
+    shared.waitAWhile {
+      for name in ours {
+        // What cannot be opened was logged, and is tried again by who goes there.
+        pool.submit { _ = try? tree.open(bucket: name) }
+      }
+      pool.shutdown()
+    }
+  }
+
+  /// Buckets may have vanished, or be another account's: what was left of them waits for a person.
+  private func noteStrangers(_ identities: Set<String>) {
+    let server = "\(settings.endpoint)/"
+    let names = identities.filter { $0.hasPrefix(server) }.map { $0.dropFirst(server.count) }
+    let buckets = names.filter { !$0.contains(":") }
+    guard !buckets.isEmpty else { return }
+    log.warning(
+      "files wait to be sent to buckets that this account does not list; 'waysfs recover' shows them",
+      metadata: ["buckets": "\(buckets.sorted().joined(separator: ", "))"])
+  }
+
+  private func serve(_ started: OneShot<FuseSessionError?>) {
+    defer { ended.open() }
+    do throws(FuseSessionError) {
+      try session.run { started.fulfil(nil) }
+      started.fulfil(FuseSessionError(.connectionFailed, "the mount was taken away while it was being made"))
+    } catch {
+      log.error("the session ended", metadata: ["reason": "\(error)"])
+      started.fulfil(error)
+    }
+  }
+
+  var journalDirectory: String? {
+    guard shared.journalRoom != nil else { return nil }
+    return tree == nil ? buckets.all.first?.journal?.directory.string : settings.cacheDirectory
+  }
+
+  var pending: PendingUploads? { buckets.pending }
+
+  var report: MountReport? { reporter.report }
+
+  func sampleRates() { reporter.sample() }
+
+  var load: EngineLoad {
+    let load = session.load
+    return EngineLoad(isSaturated: load.isSaturated, requests: load.requests)
+  }
+
+  func answerOnce() {
+    // Reads wait for the thread of the transport, and it for nobody.
+    let turned = OneShot<Void>()
+    shared.transport.schedule(after: 0) { turned.fulfil(()) }
+    turned.wait()
+    session.ask()
+  }
+
+  func uploadLeftOver() { buckets.uploadLeftOver() }
+
+  func finishUploads() -> UnfinishedUploads? { buckets.finishUploads() }
+
+  func unmount(lazily: Bool) -> UnmountOutcome {
+    do throws(FuseSessionError) {
+      try session.unmount(lazy: lazily)
+      return .done
+    } catch {
+      switch error.code {
+      case .busy: return .busy
+      case .notMounted: return .notMounted
+      default: return .failed(error.description)
+      }
+    }
+  }
+
+  func waitUntilUnmounted() { ended.waitUntilOpen() }
+
+  func endSession() { session.stop() }
+
+  func shutDown() {
+    buckets.shutDown()
+    shared.shutDown()
+  }
+}
+
+extension MountSettings {
+  /// How the session mounts.
+  var fuseOptions: MountOptions {
+    var options = MountOptions(mountpoint: mountPoint, source: target.source)
+    options.readOnly = readOnly
+    options.allowOther = allowOther
+    options.allowNonEmpty = allowNonEmpty
+    options.passthrough = keepsReads && passesThrough
+    options.fuseOptions = KernelFlag.allCases.filter(kernelFlags.contains).map(\.rawValue)
+    return options
+  }
+}
