@@ -73,6 +73,7 @@ struct WalkListing {
     let last = page.entries.last?.key
     if let begin = parts[index].begin, page.entries.contains(where: { $0.key <= begin }) { return .unordered }
     if let end = parts[index].end, let beyond = page.entries.firstIndex(where: { $0.key >= end }) {
+      if let last, last < end { return .unordered }
       page.entries.removeSubrange(beyond...)
       parts[index].isOver = true
     }
