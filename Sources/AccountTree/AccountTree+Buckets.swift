@@ -15,7 +15,7 @@ extension AccountTree {
     }
     try requireChanges()
     if let problem = BucketName.problem(with: name.string) { throw problem }
-    guard try list.current(context.cancellation).bucket(name) == nil else { throw .fileExists }
+    guard try list.current(.all, context.cancellation).bucket(name) == nil else { throw .fileExists }
     let bucket = try directory.make(name.string, context.cancellation)
     list.made(bucket)
     noteChanged()
@@ -29,10 +29,11 @@ extension AccountTree {
       return try branch.bucket().operations.removeDirectory(InodeID(inode), name, context)
     }
     try requireChanges()
-    guard try list.current(context.cancellation).bucket(name) != nil else { throw .noSuchFileOrDirectory }
+    guard try list.current(.all, context.cancellation).bucket(name) != nil else { throw .noSuchFileOrDirectory }
     try branch(name).bucket().prepareRemoval(context.cancellation)
     try directory.remove(name.string, context.cancellation)
     list.removed(name)
+    removed(name)
     noteChanged()
     log.notice("removed a bucket", metadata: ["bucket": "\(name)"])
   }

@@ -60,6 +60,8 @@ public final class AccountTree: FileOperations {
   let configuration: AccountTreeConfiguration
   let log: Logger
   let streams = RootStreams()
+  /// The buckets of which an earlier mount has left something to be sent that nobody has taken up yet.
+  let unsent: @Sendable () -> [String]
   private let openBucket: Open
   private let kernel: KernelLink
   private let branches = Mutex(Branches())
@@ -67,14 +69,17 @@ public final class AccountTree: FileOperations {
   private let changed: ChangeTime
 
   /// Makes the tree; asks nobody yet.
-  /// - Parameter first: which buckets there are now.
+  /// - Parameters:
+  ///   - first: which buckets there are now.
+  ///   - unsent: the names of buckets that have something to send before anybody goes there.
   public init(
     directory: any BucketDirectory, first: BucketAnswer, configuration: AccountTreeConfiguration, log: Logger,
-    open: @escaping Open
+    unsent: @escaping @Sendable () -> [String] = { [] }, open: @escaping Open
   ) {
     self.directory = directory
     self.configuration = configuration
     self.log = log
+    self.unsent = unsent
     openBucket = open
     let kernel = KernelLink()
     let changed = ChangeTime(configuration.time.wall)
@@ -112,6 +117,12 @@ public final class AccountTree: FileOperations {
     }
     guard let branch else { throw .noSpace }
     return branch
+  }
+
+  /// This mount has removed a bucket: the next one of that name gets another place, and a filesystem of its own. To the
+  /// kernel the directory with the old number is dead for as long as anybody is in it.
+  func removed(_ name: FileName) {
+    branches.withLock { $0.byName.removeValue(forKey: name) }?.noteRemoved()
   }
 
   /// The bucket that a number of the mount belongs to; nil for the root's own.

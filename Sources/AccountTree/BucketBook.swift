@@ -28,6 +28,8 @@ struct BucketBook: Sendable {
   private(set) var problem: Errno?
   private var freshUntil: UInt64 = 0
   private var isAsking = false
+  /// Whether the last answer took so long that nobody waits for the next who can be told what was known.
+  private(set) var isSlow = false
   private var failures = 0
   /// After a failure nobody is asked before this.
   private var quietUntil: UInt64 = 0
@@ -40,12 +42,19 @@ struct BucketBook: Sendable {
   init(lifetime: Double) { self.lifetime = lifetime }
 
   /// What is to be done by somebody who wants to know.
-  mutating func advice(now: UInt64) -> Advice {
+  /// - Parameter isKnown: whether what is known already is an answer, though maybe an old one.
+  mutating func advice(now: UInt64, isKnown: Bool = false) -> Advice {
     // As long as the service does not answer, nobody waits for it: buckets that are known go on working.
-    if isAsking { return problem == nil ? .wait : .answer }
+    let waits = problem == nil && !(isKnown && isSlow)
+    if isAsking { return waits ? .wait : .answer }
     if now < (problem == nil ? freshUntil : quietUntil) { return .answer }
     isAsking = true
-    return .ask(waits: problem == nil)
+    return .ask(waits: waits)
+  }
+
+  /// Somebody who could be told what was known has waited as long as such a one does.
+  mutating func noteSlow() {
+    if isAsking { isSlow = true }
   }
 
   /// Somebody has waited in vain.
@@ -54,8 +63,9 @@ struct BucketBook: Sendable {
   }
 
   /// The service has answered a question of the time `askedAt`.
-  mutating func heard(_ answer: BucketAnswer, askedAt: UInt64) -> Change {
-    isAsking = false
+  /// - Parameter wasSlow: whether it took longer than who is told what is known should wait.
+  mutating func heard(_ answer: BucketAnswer, askedAt: UInt64, wasSlow: Bool = false) -> Change {
+    (isAsking, isSlow) = (false, wasSlow)
     (problem, failures, quietUntil) = (nil, 0, 0)
     freshUntil = askedAt &+ UInt64(lifetime * 1e9)
     changedAt = changedAt.filter { $0.value >= askedAt }

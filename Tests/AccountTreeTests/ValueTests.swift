@@ -115,6 +115,22 @@ import Testing
     #expect(book.problem == nil)
   }
 
+  @Test func forASlowAnswerNobodyWaitsWhoKnowsEnough() {
+    var book = BucketBook(lifetime: 10)
+    _ = book.heard(answer("aaa"), askedAt: start)
+    let later = start + 10 * Self.second
+    #expect(book.advice(now: later, isKnown: true) == .ask(waits: true))
+    book.noteSlow()
+    #expect(book.advice(now: later, isKnown: true) == .answer && book.advice(now: later) == .wait)
+    _ = book.heard(answer("aaa"), askedAt: later, wasSlow: true)
+    // Nor for the next one.
+    let again = later + 10 * Self.second
+    #expect(book.advice(now: again, isKnown: true) == .ask(waits: false))
+    #expect(book.advice(now: again) == .wait)
+    _ = book.heard(answer("aaa"), askedAt: again)
+    #expect(book.advice(now: again + 10 * Self.second, isKnown: true) == .ask(waits: true))
+  }
+
   @Test func anAnswerToAnEarlierQuestionKnowsNothingOfOwnChanges() {
     var book = BucketBook(lifetime: 10)
     _ = book.heard(answer("aaa", "bbb"), askedAt: start)
