@@ -81,6 +81,7 @@ public final class AccountTree: FileOperations {
     self.log = log
     self.unsent = unsent
     openBucket = open
+    if !first.isWhole { log.warning("\(Self.partWarning)") }
     let kernel = KernelLink()
     let changed = ChangeTime(configuration.time.wall)
     self.kernel = kernel
@@ -88,11 +89,17 @@ public final class AccountTree: FileOperations {
     list = BucketList(
       directory, first: first, lifetime: configuration.metadataLifetime, time: configuration.time
     ) { change in
+      if change.isPartNow { log.warning("\(Self.partWarning)") }
+      guard !change.appeared.isEmpty || !change.vanished.isEmpty else { return }
       changed.note(configuration.time.wall)
       for name in change.appeared + change.vanished { kernel.invalidate(name, in: .root) }
       for name in change.vanished { log.notice("a bucket is not there any more", metadata: ["bucket": "\(name)"]) }
     }
   }
+
+  /// Said once, until the list is whole again.
+  private static let partWarning =
+    "the list of buckets is not whole: the others are not shown, and one that has vanished stays"
 
   /// Tells how to reach the kernel's caches, once there is a session.
   public func attach(_ kernelCache: any KernelCache) { kernel.attach(kernelCache) }

@@ -19,11 +19,15 @@ struct BucketBook: Sendable {
   struct Change: Hashable, Sendable {
     var appeared: [FileName] = []
     var vanished: [FileName] = []
+    /// Whether from now on the answers are only a part.
+    var isPartNow = false
   }
 
   /// Seconds for which an answer is believed.
   let lifetime: Double
   private(set) var buckets: [FileName: AccountBucket] = [:]
+  /// Whether the last answer was only a part.
+  private var isPart = false
   /// Why the last question was not answered; nil when it was.
   private(set) var problem: Errno?
   private var freshUntil: UInt64 = 0
@@ -83,8 +87,9 @@ struct BucketBook: Sendable {
     }
     let change = Change(
       appeared: found.keys.filter { buckets[$0] == nil }.sorted(),
-      vanished: buckets.keys.filter { found[$0] == nil }.sorted())
+      vanished: buckets.keys.filter { found[$0] == nil }.sorted(), isPartNow: !answer.isWhole && !isPart)
     buckets = found
+    isPart = !answer.isWhole
     return change
   }
 
@@ -95,6 +100,9 @@ struct BucketBook: Sendable {
     quietUntil = now &+ UInt64(min(Self.longestQuiet, Double(1 << min(failures, 5))) * 1e9)
     failures += 1
   }
+
+  /// What is known has turned out to be wrong: the next who wants to know asks.
+  mutating func expire() { freshUntil = 0 }
 
   /// This mount has made a bucket.
   mutating func made(_ bucket: AccountBucket, now: UInt64) {

@@ -108,6 +108,9 @@ final class BucketList: Sendable {
     state.withLock { $0.book.removed(name, now: now) }
   }
 
+  /// What is known has turned out to be wrong.
+  func expire() { state.withLock { $0.book.expire() } }
+
   private func ask() {
     let askedAt = time.monotonic
     let change: BucketBook.Change
@@ -122,7 +125,7 @@ final class BucketList: Sendable {
       state.withLock { $0.book.failed(error, now: now) }
       change = BucketBook.Change()
     }
-    if !change.appeared.isEmpty || !change.vanished.isEmpty { noteChange(change) }
+    if change != BucketBook.Change() { noteChange(change) }
     let waiters = state.withLock { state in
       defer { state.waiters = [:] }
       return state.waiters.values.map(\.self)

@@ -241,6 +241,32 @@ import Testing
     #expect(bench.opened.names == ["aaa", "aaa"])
   }
 
+  @Test func aScratchObjectThatWasLeftIsNoReasonToKeepABucket() throws {
+    let bench = try Bench(FakeAccount("aaa"))
+    #expect(try bench.names("aaa").isEmpty)
+    let memory = try #require(bench.bucket("aaa")).memory
+    try memory.put(PutRequest(ObjectKey(".waysfs-probe-1"), body: .bytes(Array("x".utf8))))
+    let stored = try memory.list(ListRequest(prefix: "", delimited: false)).entries[0].lastModified
+    let now = bench.clock.timeSource.wall
+    // Somebody may be at work with it.
+    bench.clock.advance(seconds: Double(stored.seconds - now.seconds) + 200)
+    #expect(failure { try bench.tree.removeDirectory(.root, FileName("aaa"), bench.context) } == .directoryNotEmpty)
+    bench.clock.advance(seconds: 200)
+    try bench.tree.removeDirectory(.root, FileName("aaa"), bench.context)
+    #expect(try memory.list(ListRequest(prefix: "", delimited: false)).entries.isEmpty)
+  }
+
+  @Test func anAttemptThatFailedMakesTheMountAskAgain() throws {
+    let bench = try Bench(FakeAccount("aaa"))
+    // Somebody else was faster, and this mount does not know.
+    bench.account.change { $0.buckets["bbb"] = FakeAccount.bucket("bbb") }
+    #expect(failure { _ = try bench.tree.makeDirectory(.root, FileName("bbb"), mode: 0, bench.context) } == .fileExists)
+    #expect(try bench.names("").map(\.name.string) == ["aaa", "bbb"])
+    bench.account.change { $0.buckets["aaa"] = nil }
+    #expect(failure { try bench.tree.removeDirectory(.root, FileName("aaa"), bench.context) } == .noSuchFileOrDirectory)
+    #expect(failure { _ = try bench.inode("aaa") } == .noSuchFileOrDirectory)
+  }
+
   @Test func whatIsOnItsWayToABucketKeepsIt() throws {
     let bench = try Bench(FakeAccount("aaa"))
     let made = try bench.tree.create(
