@@ -15,8 +15,8 @@ extension AccountTree {
     }
     try requireChanges()
     if let problem = BucketName.problem(with: name.string) { throw problem }
-    guard try list.current(context.cancellation).bucket(name) == nil else { throw .fileExists }
-    let bucket = try directory.make(name.string, context.cancellation)
+    guard try list.current(.all, context.cancellation).bucket(name) == nil else { throw .fileExists }
+    let bucket = try changing { () throws(Errno) in try directory.make(name.string, context.cancellation) }
     list.made(bucket)
     noteChanged()
     log.notice("made a bucket", metadata: ["bucket": "\(name)"])
@@ -29,12 +29,23 @@ extension AccountTree {
       return try branch.bucket().operations.removeDirectory(InodeID(inode), name, context)
     }
     try requireChanges()
-    guard try list.current(context.cancellation).bucket(name) != nil else { throw .noSuchFileOrDirectory }
+    guard try list.current(.all, context.cancellation).bucket(name) != nil else { throw .noSuchFileOrDirectory }
     try branch(name).bucket().prepareRemoval(context.cancellation)
-    try directory.remove(name.string, context.cancellation)
+    try changing { () throws(Errno) in try directory.remove(name.string, context.cancellation) }
     list.removed(name)
+    removed(name)
     noteChanged()
     log.notice("removed a bucket", metadata: ["bucket": "\(name)"])
+  }
+
+  /// After an attempt that failed nobody knows what there is.
+  private func changing<Value>(_ body: () throws(Errno) -> Value) throws(Errno) -> Value {
+    do throws(Errno) {
+      return try body()
+    } catch {
+      list.expire()
+      throw error
+    }
   }
 
   private func requireChanges() throws(Errno) {

@@ -14,7 +14,7 @@ extension AccountTree {
       return try branch.entry(try branch.bucket().operations.lookup(InodeID(inode), name, context))
     }
     guard BucketName.canBeListed(name.string) else { return absent(lifetime: configuration.metadataLifetime) }
-    let view = list.current(context.cancellation)
+    let view = list.current(.bucket(name), context.cancellation)
     guard let bucket = try view.bucket(name) else { return absent(lifetime: view.lifetime) }
     return try entry(bucket, lifetime: view.lifetime)
   }
@@ -37,9 +37,9 @@ extension AccountTree {
       let operations = try branch.bucket().operations
       return branch.attributes(try operations.getAttributes(InodeID(inBucket), try own(handle, branch), context))
     }
-    let view = list.current(context.cancellation)
+    let view = list.current(.bucket(branch.name), context.cancellation)
     // The kernel looks the name up again.
-    guard let bucket = try view.bucket(branch.name) else { throw .staleNFSFileHandle }
+    guard !branch.isRemoved, let bucket = try view.bucket(branch.name) else { throw .staleNFSFileHandle }
     return AttributeReply(attributes: attributes(bucket, branch), lifetime: view.lifetime)
   }
 
@@ -56,7 +56,7 @@ extension AccountTree {
 
   /// What the mount holds, or the bucket that is asked about.
   public func statistics(_ inode: InodeID, _ context: CallContext) throws(Errno) -> FilesystemStatistics {
-    let view = context.isOwn ? list.view : list.current(context.cancellation)
+    let view = context.isOwn ? list.view : list.current(.roughly, context.cancellation)
     guard let (branch, _) = try branch(of: inode.value) else {
       return view.buckets.values.reduce(Usage()) { $0 + $1.usage }.statistics
     }
@@ -95,7 +95,7 @@ extension AccountTree {
     _ inode: InodeID, _ context: CallContext
   ) throws(Errno) -> [(name: String, value: String)] {
     guard let (branch, inBucket) = try branch(of: inode.value), inBucket == InodeID.root.value else { return [] }
-    return try list.current(context.cancellation).bucket(branch.name)?.extendedAttributes ?? []
+    return try list.current(.bucket(branch.name), context.cancellation).bucket(branch.name)?.extendedAttributes ?? []
   }
 
   // MARK: What is shown
@@ -131,7 +131,7 @@ extension AccountTree {
     if let (branch, inBucket) = try branch(of: inode.value) {
       return try branch.slot.handle(try branch.bucket().operations.openDirectory(InodeID(inBucket), context))
     }
-    return streams.open(list.current(context.cancellation))
+    return streams.open(list.current(.all, context.cancellation))
   }
 
   /// readdir(3). Offsets in the root: 1 after `.`, 2 after `..`, then one more for each bucket.
@@ -141,7 +141,7 @@ extension AccountTree {
     if let (branch, inBucket) = try branch(of: handle.value) {
       return try readDirectory(branch, HandleID(inBucket), offset: offset, plus: plus, context, add: add)
     }
-    if offset == 0 { streams.rewind(handle, to: list.current(context.cancellation)) }
+    if offset == 0 { streams.rewind(handle, to: list.current(.all, context.cancellation)) }
     guard let stream = streams[handle] else { throw .badFileDescriptor }
     var position = offset
     while position < 2 {
@@ -151,12 +151,17 @@ extension AccountTree {
       guard add(entry) else { return }
       position += 1
     }
+    // As it is now: the stream may have been opened long ago, and the kernel is not to believe for longer than this
+    // mount does.
+    let view = list.view
     for bucket in stream.buckets.dropFirst(Int(clamping: position - 2)) {
       position += 1
-      let entry = try entry(bucket, lifetime: stream.lifetime)
+      let isThere = view.buckets[FileName(bucket.name)] != nil
+      // One without a place cannot be looked up either.
+      guard let entry = try? entry(bucket, lifetime: isThere ? view.lifetime : 0) else { continue }
       let shown = DirectoryEntry(
         name: FileName(bucket.name), nextOffset: position, fileNumber: entry.attributes.fileNumber,
-        type: Self.directoryType, entry: plus ? entry : nil)
+        type: Self.directoryType, entry: plus && isThere ? entry : nil)
       guard add(shown) else { return }
     }
   }
@@ -166,14 +171,16 @@ extension AccountTree {
     if let (branch, inBucket) = try branch(of: handle.value) {
       return try branch.bucket().operations.syncDirectory(HandleID(inBucket), context)
     }
-    let open = known.compactMap(\.ifOpen)
+    // Also those nobody has gone to of which an earlier mount has left something to be sent.
+    let left = try unsent().map { name throws(Errno) in try branch(FileName(name)) }
+    let open = known.filter { branch in branch.ifOpen != nil || left.contains { $0 === branch } }
     guard !open.isEmpty else { return }
     // Threads of its own: each waits for the network.
     let parallel = 8
     let pool = WorkerPool(name: "waysfs-flush", limit: parallel)
     defer { pool.shutdown() }
-    let results: [Result<Void, Errno>] = fanOut(over: open, limit: open.count) { bucket, done in
-      pool.submit { done(Result { () throws(Errno) in try bucket.operations.syncRoot(context) }) }
+    let results: [Result<Void, Errno>] = fanOut(over: open, limit: open.count) { branch, done in
+      pool.submit { done(Result { () throws(Errno) in try branch.bucket().operations.syncRoot(context) }) }
     }
     for result in results { try result.get() }
   }
@@ -208,11 +215,9 @@ final class RootStreams: Sendable {
   struct Stream: Sendable {
     /// By name.
     var buckets: [AccountBucket]
-    var lifetime: Double
 
     init(_ view: BucketList.View) {
       buckets = view.buckets.sorted { $0.key < $1.key }.map(\.value)
-      lifetime = view.lifetime
     }
   }
 

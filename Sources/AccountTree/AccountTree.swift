@@ -60,6 +60,8 @@ public final class AccountTree: FileOperations {
   let configuration: AccountTreeConfiguration
   let log: Logger
   let streams = RootStreams()
+  /// The buckets of which an earlier mount has left something to be sent that nobody has taken up yet.
+  let unsent: @Sendable () -> [String]
   private let openBucket: Open
   private let kernel: KernelLink
   private let branches = Mutex(Branches())
@@ -67,15 +69,19 @@ public final class AccountTree: FileOperations {
   private let changed: ChangeTime
 
   /// Makes the tree; asks nobody yet.
-  /// - Parameter first: which buckets there are now.
+  /// - Parameters:
+  ///   - first: which buckets there are now.
+  ///   - unsent: the names of buckets that have something to send before anybody goes there.
   public init(
     directory: any BucketDirectory, first: BucketAnswer, configuration: AccountTreeConfiguration, log: Logger,
-    open: @escaping Open
+    unsent: @escaping @Sendable () -> [String] = { [] }, open: @escaping Open
   ) {
     self.directory = directory
     self.configuration = configuration
     self.log = log
+    self.unsent = unsent
     openBucket = open
+    if !first.isWhole { log.warning("\(Self.partWarning)") }
     let kernel = KernelLink()
     let changed = ChangeTime(configuration.time.wall)
     self.kernel = kernel
@@ -83,11 +89,17 @@ public final class AccountTree: FileOperations {
     list = BucketList(
       directory, first: first, lifetime: configuration.metadataLifetime, time: configuration.time
     ) { change in
+      if change.isPartNow { log.warning("\(Self.partWarning)") }
+      guard !change.appeared.isEmpty || !change.vanished.isEmpty else { return }
       changed.note(configuration.time.wall)
       for name in change.appeared + change.vanished { kernel.invalidate(name, in: .root) }
       for name in change.vanished { log.notice("a bucket is not there any more", metadata: ["bucket": "\(name)"]) }
     }
   }
+
+  /// Said once, until the list is whole again.
+  private static let partWarning =
+    "the list of buckets is not whole: the others are not shown, and one that has vanished stays"
 
   /// Tells how to reach the kernel's caches, once there is a session.
   public func attach(_ kernelCache: any KernelCache) { kernel.attach(kernelCache) }
@@ -112,6 +124,12 @@ public final class AccountTree: FileOperations {
     }
     guard let branch else { throw .noSpace }
     return branch
+  }
+
+  /// This mount has removed a bucket: the next one of that name gets another place, and a filesystem of its own. To the
+  /// kernel the directory with the old number is dead for as long as anybody is in it.
+  func removed(_ name: FileName) {
+    branches.withLock { $0.byName.removeValue(forKey: name) }?.noteRemoved()
   }
 
   /// The bucket that a number of the mount belongs to; nil for the root's own.

@@ -13,6 +13,7 @@ final class Branch: Sendable {
   let numbers: FileNumbers
   private let open: @Sendable () throws(Errno) -> any OpenBucket
   private let opening = AccessGate()
+  private let removed = Atomic(false)
   private let opened = Mutex<(any OpenBucket)?>(nil)
 
   init(_ name: FileName, _ slot: Slot, open: @escaping @Sendable () throws(Errno) -> any OpenBucket) {
@@ -24,6 +25,11 @@ final class Branch: Sendable {
 
   /// The bucket when it is open.
   var ifOpen: (any OpenBucket)? { opened.withLock { $0 } }
+
+  /// Whether this mount has removed the bucket: another one may have the name now.
+  var isRemoved: Bool { removed.load(ordering: .acquiring) }
+
+  func noteRemoved() { removed.store(true, ordering: .releasing) }
 
   /// The bucket, which is opened if it is not.
   func bucket() throws(Errno) -> any OpenBucket {

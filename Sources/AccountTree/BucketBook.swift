@@ -19,15 +19,21 @@ struct BucketBook: Sendable {
   struct Change: Hashable, Sendable {
     var appeared: [FileName] = []
     var vanished: [FileName] = []
+    /// Whether from now on the answers are only a part.
+    var isPartNow = false
   }
 
   /// Seconds for which an answer is believed.
   let lifetime: Double
   private(set) var buckets: [FileName: AccountBucket] = [:]
+  /// Whether the last answer was only a part.
+  private var isPart = false
   /// Why the last question was not answered; nil when it was.
   private(set) var problem: Errno?
   private var freshUntil: UInt64 = 0
   private var isAsking = false
+  /// Whether the last answer took so long that nobody waits for the next who can be told what was known.
+  private(set) var isSlow = false
   private var failures = 0
   /// After a failure nobody is asked before this.
   private var quietUntil: UInt64 = 0
@@ -40,12 +46,19 @@ struct BucketBook: Sendable {
   init(lifetime: Double) { self.lifetime = lifetime }
 
   /// What is to be done by somebody who wants to know.
-  mutating func advice(now: UInt64) -> Advice {
+  /// - Parameter isKnown: whether what is known already is an answer, though maybe an old one.
+  mutating func advice(now: UInt64, isKnown: Bool = false) -> Advice {
     // As long as the service does not answer, nobody waits for it: buckets that are known go on working.
-    if isAsking { return problem == nil ? .wait : .answer }
+    let waits = problem == nil && !(isKnown && isSlow)
+    if isAsking { return waits ? .wait : .answer }
     if now < (problem == nil ? freshUntil : quietUntil) { return .answer }
     isAsking = true
-    return .ask(waits: problem == nil)
+    return .ask(waits: waits)
+  }
+
+  /// Somebody who could be told what was known has waited as long as such a one does.
+  mutating func noteSlow() {
+    if isAsking { isSlow = true }
   }
 
   /// Somebody has waited in vain.
@@ -54,8 +67,9 @@ struct BucketBook: Sendable {
   }
 
   /// The service has answered a question of the time `askedAt`.
-  mutating func heard(_ answer: BucketAnswer, askedAt: UInt64) -> Change {
-    isAsking = false
+  /// - Parameter wasSlow: whether it took longer than who is told what is known should wait.
+  mutating func heard(_ answer: BucketAnswer, askedAt: UInt64, wasSlow: Bool = false) -> Change {
+    (isAsking, isSlow) = (false, wasSlow)
     (problem, failures, quietUntil) = (nil, 0, 0)
     freshUntil = askedAt &+ UInt64(lifetime * 1e9)
     changedAt = changedAt.filter { $0.value >= askedAt }
@@ -73,8 +87,9 @@ struct BucketBook: Sendable {
     }
     let change = Change(
       appeared: found.keys.filter { buckets[$0] == nil }.sorted(),
-      vanished: buckets.keys.filter { found[$0] == nil }.sorted())
+      vanished: buckets.keys.filter { found[$0] == nil }.sorted(), isPartNow: !answer.isWhole && !isPart)
     buckets = found
+    isPart = !answer.isWhole
     return change
   }
 
@@ -85,6 +100,9 @@ struct BucketBook: Sendable {
     quietUntil = now &+ UInt64(min(Self.longestQuiet, Double(1 << min(failures, 5))) * 1e9)
     failures += 1
   }
+
+  /// What is known has turned out to be wrong: the next who wants to know asks.
+  mutating func expire() { freshUntil = 0 }
 
   /// This mount has made a bucket.
   mutating func made(_ bucket: AccountBucket, now: UInt64) {

@@ -30,8 +30,21 @@ final class BucketList: Sendable {
     var nextWaiter = 0
   }
 
-  /// Seconds for which somebody waits who could be answered from what is known.
+  /// What somebody wants to know.
+  enum Question: Hashable, Sendable {
+    /// Which buckets there are.
+    case all
+    /// Whether there is one of that name: a name that is known is good for an answer.
+    case bucket(FileName)
+    /// Something that may be out of date.
+    case roughly
+  }
+
+  /// Seconds for which somebody waits for news.
   private static let patience = 10.0
+  /// The same for somebody who can be told what was known. Every path goes through here: it must not stand still with
+  /// the service.
+  private static let shortPatience = 1.0
 
   private let directory: any BucketDirectory
   private let time: TimeSource
@@ -55,21 +68,22 @@ final class BucketList: Sendable {
   }
 
   /// What is known, after asking if need be. Blocks for some seconds at most, and less when the caller gives up.
-  func current(_ cancellation: Cancellation? = nil) -> View {
+  func current(_ question: Question, _ cancellation: Cancellation? = nil) -> View {
     let now = time.monotonic
     let waiter = Basics.Semaphore()
-    let (advice, number) = state.withLock { state in
-      let advice = state.book.advice(now: now)
-      guard advice == .wait || advice == .ask(waits: true) else { return (advice, nil as Int?) }
+    let (advice, number, isKnown) = state.withLock { state in
+      let isKnown = state.book.knows(question)
+      let advice = state.book.advice(now: now, isKnown: isKnown)
+      guard advice == .wait || advice == .ask(waits: true) else { return (advice, nil as Int?, isKnown) }
       defer { state.nextWaiter += 1 }
       state.waiters[state.nextWaiter] = waiter
-      return (advice, state.nextWaiter)
+      return (advice, state.nextWaiter, isKnown)
     }
     if case .ask = advice {
       // A thread of its own: who waits may give up, and the answer counts all the same.
       if let thread = Thread.start(name: "waysfs-buckets", { self.ask() }) { thread.detach() } else { ask() }
     }
-    guard let number, !wait(waiter, number, cancellation) else { return view }
+    guard let number, !wait(waiter, number, isKnown: isKnown, cancellation), !isKnown else { return view }
     var view = view
     view.problem = view.problem ?? .interrupted
     return view
@@ -94,18 +108,24 @@ final class BucketList: Sendable {
     state.withLock { $0.book.removed(name, now: now) }
   }
 
+  /// What is known has turned out to be wrong.
+  func expire() { state.withLock { $0.book.expire() } }
+
   private func ask() {
     let askedAt = time.monotonic
     let change: BucketBook.Change
     do throws(Errno) {
       let answer = try directory.list()
-      change = state.withLock { $0.book.heard(answer, askedAt: askedAt) }
+      let seconds = Double(time.monotonic - askedAt) / 1e9
+      change = state.withLock {
+        $0.book.heard(answer, askedAt: askedAt, wasSlow: seconds > Self.shortPatience)
+      }
     } catch {
       let now = time.monotonic
       state.withLock { $0.book.failed(error, now: now) }
       change = BucketBook.Change()
     }
-    if !change.appeared.isEmpty || !change.vanished.isEmpty { noteChange(change) }
+    if change != BucketBook.Change() { noteChange(change) }
     let waiters = state.withLock { state in
       defer { state.waiters = [:] }
       return state.waiters.values.map(\.self)
@@ -115,14 +135,28 @@ final class BucketList: Sendable {
 
   /// Blocks until the question that is under way is answered, the caller gives up, or it takes too long.
   /// - Returns: whether it was answered, well or not.
-  private func wait(_ waiter: Basics.Semaphore, _ number: Int, _ cancellation: Cancellation?) -> Bool {
+  private func wait(
+    _ waiter: Basics.Semaphore, _ number: Int, isKnown: Bool, _ cancellation: Cancellation?
+  ) -> Bool {
     let token = cancellation?.addHandler { waiter.signal() }
-    waiter.wait(seconds: Self.patience)
+    waiter.wait(seconds: isKnown ? Self.shortPatience : Self.patience)
     cancellation?.removeHandler(token)
     return state.withLock { state in
       let isAnswered = state.waiters.removeValue(forKey: number) == nil
-      if !isAnswered, cancellation?.isCancelled != true { state.book.noteOverdue() }
-      return isAnswered
+      guard !isAnswered, cancellation?.isCancelled != true else { return isAnswered }
+      if isKnown { state.book.noteSlow() } else { state.book.noteOverdue() }
+      return false
+    }
+  }
+}
+
+extension BucketBook {
+  /// Whether what is known is an answer.
+  fileprivate func knows(_ question: BucketList.Question) -> Bool {
+    switch question {
+    case .all: false
+    case .bucket(let name): buckets[name] != nil
+    case .roughly: true
     }
   }
 }

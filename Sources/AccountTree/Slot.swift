@@ -6,8 +6,8 @@ import SystemPackage
 ///      63      48 47                             0
 ///     |   slot   |  inode or handle in the bucket  |
 ///
-/// Slot 0 is the mount's root itself. A bucket keeps its slot as long as the mount lives, also while it has vanished,
-/// so that no number is ever used for two things.
+/// Slot 0 is the mount's root itself. A bucket keeps its slot as long as the mount lives, also while it has vanished;
+/// one that is made again after this mount has removed it gets a new one. So no number is ever used for two things.
 struct Slot: Hashable, Sendable {
   /// 0 to `highest`.
   let number: UInt16

@@ -252,7 +252,7 @@ extension Filesystem {
     let staged = try stagedForWriting(file)
     dropPrivileges(file.inode)
     do throws(WriteError) {
-      try staged.write(bytes, at: offset)
+      try staged.write(bytes, at: offset, context.cancellation)
     } catch {
       throw log.report("write", key: tree.view(file.inode)?.path.map(key), error)
     }

@@ -114,9 +114,9 @@ public final class JournalEntry: Sendable {
 
   /// Reserves space for bytes that are about to be written; given back by `discard`. Blocks while there is no room and
   /// somebody is freeing; the caller must hold nothing that an upload needs to come to its end.
-  /// - Throws: ENOSPC when there is no room and nobody is freeing.
-  public func reserve(_ bytes: UInt64) throws(Errno) {
-    try area.space.reserve(bytes)
+  /// - Throws: ENOSPC when there is no room and nobody is freeing; EINTR when the caller gives up.
+  public func reserve(_ bytes: UInt64, _ cancellation: Cancellation? = nil) throws(Errno) {
+    try area.space.reserve(bytes, cancellation)
     let isKept = state.withLock { state in
       guard !state.isGone else { return false }
       state.live.reserved += bytes

@@ -101,20 +101,21 @@ public enum JournalInventory {
     }
   }
 
-  /// The identities of journals in which a mount that has ended left something to be done: to be taken up by the next of
-  /// them. Nothing of it is read.
-  public static func identitiesWithRemains(root: FilePath) -> Set<String> {
+  /// The identities of journals in which a mount that has ended left something to be done, to be taken up by the next of
+  /// them; and how many files it left to be sent, which may be none.
+  public static func remains(root: FilePath) -> [String: Int] {
     let names = (try? FileSystem.names(in: root)) ?? []
-    return Set(
-      names.compactMap { name in
-        let directory = root.appending(name)
-        guard JournalDisk.exists(directory.appending("lock")),
-          let files = try? FileSystem.names(in: directory.appending("files")), !files.isEmpty,
-          // Held for this moment only.
-          (try? JournalSlots.lock(directory)) != nil
-        else { return nil }
-        return JournalSlots.identity(of: directory)
-      })
+    let remains: [(String, Int)] = names.compactMap { name in
+      let directory = root.appending(name)
+      guard JournalDisk.exists(directory.appending("lock")),
+        let files = try? FileSystem.names(in: directory.appending("files")), !files.isEmpty,
+        // Held for this moment only.
+        (try? JournalSlots.lock(directory)) != nil, let identity = JournalSlots.identity(of: directory)
+      else { return nil }
+      let items = JournalListing(directory: directory, isInUse: false).items()
+      return (identity, items.count { if case .pending = $0.state { true } else { false } })
+    }
+    return Dictionary(remains, uniquingKeysWith: +)
   }
 
   /// Writes an item's bytes to a new file, on stable storage when this returns. What is there is never written over.

@@ -5,13 +5,20 @@ public import SystemPackage
 /// The room on a disk that the journals of one mount have together: see `JournalSpace`. Thread-safe; its mutex is a
 /// leaf.
 public final class JournalRoom: Sendable {
+  fileprivate struct Member {
+    /// Bytes that it has reserved.
+    var used: UInt64 = 0
+    /// How many of its uploads are under way that will give some back.
+    var freeing = 0
+  }
+
   fileprivate struct State {
-    /// Bytes that each member has reserved.
-    var members: [UInt64] = []
-    /// The sum of these.
+    var members: [Member] = []
+    /// The sum of what they have reserved.
     var used: UInt64 = 0
     /// What may be reserved before the disk is asked again.
     var allowance: UInt64 = 0
+    /// The sum of the members'.
     var freeing = 0
     var waiters: [Basics.Semaphore] = []
     /// Grows whenever waiters are woken.
@@ -54,7 +61,7 @@ public final class JournalRoom: Sendable {
 
   func addMember() -> Int {
     state.withLock { state in
-      state.members.append(0)
+      state.members.append(Member())
       return state.members.count - 1
     }
   }
@@ -62,9 +69,11 @@ public final class JournalRoom: Sendable {
   /// The most that all may reserve together; nil where only the disk's room counts.
   var limit: UInt64? { bounds.limit }
 
-  func used(by member: Int) -> UInt64 { state.withLock { $0.members[member] } }
+  func used(by member: Int) -> UInt64 { state.withLock { $0.members[member].used } }
 
-  func reserve(_ bytes: UInt64, for member: Int, waits: Bool) throws(Errno) {
+  func reserve(
+    _ bytes: UInt64, for member: Int, waits: Bool, _ cancellation: Cancellation? = nil
+  ) throws(Errno) {
     var look: Look?
     while true {
       switch state.withLock({ answer(&$0, bytes, member, look, waits: waits) }) {
@@ -74,7 +83,14 @@ public final class JournalRoom: Sendable {
         let wakes = state.withLock { $0.wakes }
         look = Look(room: roomOnDisk(), wakes: wakes)
       case .wait(let waiter):
+        let token = cancellation?.addHandler { waiter.signal() }
         waiter.wait()
+        cancellation?.removeHandler(token)
+        guard cancellation?.isCancelled != true else {
+          // It may have been woken by room that it does not take: the others look for themselves.
+          state.withLock { state in state.waiters.removeAll { $0 === waiter } }
+          throw .interrupted
+        }
         look = nil
       }
     }
@@ -83,20 +99,26 @@ public final class JournalRoom: Sendable {
   func release(_ bytes: UInt64, of member: Int) {
     guard bytes > 0 else { return }
     wakeWaiters { state in
-      let bytes = min(bytes, state.members[member])
-      state.members[member] -= bytes
+      let bytes = min(bytes, state.members[member].used)
+      state.members[member].used -= bytes
       state.used -= min(state.used, bytes)
     }
   }
 
-  func changeFreeing(by difference: Int) { wakeWaiters { $0.freeing = max(0, $0.freeing + difference) } }
+  func changeFreeing(by difference: Int, of member: Int) {
+    wakeWaiters { state in
+      let change = max(-state.members[member].freeing, difference)
+      state.members[member].freeing += change
+      state.freeing += change
+    }
+  }
 
   func adopt(_ bytes: UInt64, for member: Int) { state.withLock { $0.add(bytes, member) } }
 
   func isTight(for member: Int) -> Bool {
     state.withLock { state in
       let half = bounds.limit.map { $0 / 2 } ?? .max
-      let isMuch = isShared && state.members[member] > half / 2
+      let isMuch = isShared && state.members[member].used > half / 2
       return !state.waiters.isEmpty || state.used > half || isMuch
     }
   }
@@ -112,13 +134,20 @@ public final class JournalRoom: Sendable {
   private func answer(
     _ state: inout State, _ bytes: UInt64, _ member: Int, _ look: Look?, waits: Bool
   ) -> Answer {
-    let needed = needed(bytes, state.members[member])
+    let mine = state.members[member].used
+    let needed = needed(bytes, mine)
     if let limit = bounds.limit {
       guard self.needed(bytes, 0) <= limit else { return .refused }
-      if state.used.clampedSum(needed) > limit { return wait(&state, waits) }
+      if state.used.clampedSum(needed) > limit {
+        return wait(&state, member, waits, othersCanHelp: mine.clampedSum(needed) <= limit)
+      }
     }
     if let look {
-      guard look.room >= needed else { return state.wakes == look.wakes ? wait(&state, waits) : .askDisk }
+      guard look.room >= needed else {
+        guard state.wakes == look.wakes else { return .askDisk }
+        let others = state.used - min(state.used, mine)
+        return wait(&state, member, waits, othersCanHelp: look.room.clampedSum(others) >= needed)
+      }
       state.allowance = min(Self.askAgainAfter, look.room - bytes)
     } else {
       guard state.allowance >= bytes else { return .askDisk }
@@ -128,8 +157,11 @@ public final class JournalRoom: Sendable {
     return .granted
   }
 
-  private func wait(_ state: inout State, _ waits: Bool) -> Answer {
-    guard waits, state.freeing > 0 else { return .refused }
+  /// - Parameter othersCanHelp: whether there would be room if the others had none of it. Else only what the member
+  ///   itself gives back can help, and other buckets that are busy are no reason to wait.
+  private func wait(_ state: inout State, _ member: Int, _ waits: Bool, othersCanHelp: Bool) -> Answer {
+    let freeing = othersCanHelp ? state.freeing : state.members[member].freeing
+    guard waits, freeing > 0 else { return .refused }
     let waiter = Basics.Semaphore()
     state.waiters.append(waiter)
     return .wait(waiter)
@@ -157,7 +189,7 @@ public final class JournalRoom: Sendable {
 
 extension JournalRoom.State {
   fileprivate mutating func add(_ bytes: UInt64, _ member: Int) {
-    members[member] = members[member].clampedSum(bytes)
+    members[member].used = members[member].used.clampedSum(bytes)
     used = used.clampedSum(bytes)
   }
 }

@@ -1,4 +1,4 @@
-import Basics
+public import Basics
 import Glibc
 import Synchronization
 public import SystemPackage
@@ -38,7 +38,7 @@ struct DiskRoom: Hashable, Sendable {
 /// Who writes reserves first. When there is no room, the writer waits as long as somebody is freeing: an upload is under
 /// way whose end gives space back. Recovered and quarantined files are not counted, but for what they take of the disk.
 /// Of a shared room nobody takes more than half of what the others leave, so that a bucket which cannot be sent to does
-/// not take it all.
+/// not take it all; who has taken so much waits only for what is freed of it.
 ///
 /// Thread-safe; the mutex is that of the room, held for a few memory accesses only.
 public final class JournalSpace: Sendable {
@@ -63,8 +63,11 @@ public final class JournalSpace: Sendable {
 
   /// Adds to the bytes in use; blocks while there is no room and somebody is freeing. The caller must hold nothing that
   /// an upload needs to come to its end.
-  /// - Throws: ENOSPC when there is no room and nobody is freeing, or when there can never be enough.
-  public func reserve(_ bytes: UInt64) throws(Errno) { try reserve(bytes, waits: true) }
+  /// - Throws: ENOSPC when there is no room and nobody is freeing, or when there can never be enough; EINTR when the
+  ///   caller gives up.
+  public func reserve(_ bytes: UInt64, _ cancellation: Cancellation? = nil) throws(Errno) {
+    try room.reserve(bytes, for: member, waits: true, cancellation)
+  }
 
   /// `reserve`, that with `waits` false is refused where it would block.
   func reserve(_ bytes: UInt64, waits: Bool) throws(Errno) { try room.reserve(bytes, for: member, waits: waits) }
@@ -73,10 +76,10 @@ public final class JournalSpace: Sendable {
   public func release(_ bytes: UInt64) { room.release(bytes, of: member) }
 
   /// Somebody has begun what will give space back: writers may wait for it.
-  public func beginFreeing() { room.changeFreeing(by: 1) }
+  public func beginFreeing() { room.changeFreeing(by: 1, of: member) }
 
   /// It has ended, in success or not.
-  public func endFreeing() { room.changeFreeing(by: -1) }
+  public func endFreeing() { room.changeFreeing(by: -1, of: member) }
 
   /// Counts bytes that an earlier mount wrote.
   func adopt(_ bytes: UInt64) { room.adopt(bytes, for: member) }

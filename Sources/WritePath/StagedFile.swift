@@ -1,4 +1,4 @@
-import Basics
+public import Basics
 import Glibc
 public import ObjectStore
 import Synchronization
@@ -100,7 +100,10 @@ public final class StagedFile: Sendable {
 
   /// Writes all of `bytes`. Blocks for local I/O, while an upload takes its last look at the bytes, while the journal is
   /// full and about to get room, and while more parts wait for the network than `partsAhead`.
-  public func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(WriteError) {
+  /// Who gives up while it waits for room gets EINTR, and nothing was written.
+  public func write(
+    _ bytes: UnsafeRawBufferPointer, at offset: UInt64, _ cancellation: Cancellation? = nil
+  ) throws(WriteError) {
     guard !bytes.isEmpty else { return }
     guard offset <= PartLayout.maximumObjectSize, UInt64(bytes.count) <= PartLayout.maximumObjectSize - offset else {
       throw .staging(Errno(rawValue: EFBIG))
@@ -108,9 +111,9 @@ public final class StagedFile: Sendable {
     noteName()
     let needed = state.withLock { $0.unallocated(in: offset..<offset + UInt64(bytes.count)) }
     do throws(Errno) {
-      try entry.reserve(needed)
+      try entry.reserve(needed, cancellation)
     } catch {
-      state.withLock { $0.failure = error }
+      if error != .interrupted { state.withLock { $0.failure = error } }
       throw .staging(error)
     }
     do throws(WriteError) {

@@ -94,6 +94,19 @@ enum Composition {
     }
   }
 
+  /// The server answers, and knows the key pair: with one of the buckets of an account, about which itself this says
+  /// nothing.
+  private static func check(
+    _ bucket: S3Bucket, _ settings: MountSettings, _ log: Logger, _ cancellation: Cancellation
+  ) throws(Failure) {
+    do throws(ObjectStoreError) {
+      _ = try bucket.list(ListRequest(prefix: "", delimited: true, limit: 1), cancellation)
+    } catch {
+      guard !error.code.concernsEveryBucket else { throw Failure(error, settings: settings) }
+      log.debug("a bucket does not let itself be listed", metadata: ["cause": "\(error)"])
+    }
+  }
+
   /// Who knows the buckets of the account, and which there are: the control plane where there is an API key, else the
   /// server.
   private static func directory(
@@ -105,7 +118,9 @@ enum Composition {
       // The user does not wait for every attempt: what is known of the buckets stays.
       let account = Account(apiKey: apiKey, baseURL: baseURL, attempts: 2)
       let directory = AccountBuckets(account: account, tier: settings.bucketTier, log: log)
-      return (directory, try directory.first(cancellation))
+      let first = try directory.first(cancellation)
+      if let name = first.buckets.first?.name { try check(hasty.bucket(name), settings, log, cancellation) }
+      return (directory, first)
     case .keyPair:
       return (
         ServerBuckets(client: client, log: log),

@@ -72,3 +72,13 @@ extension Failure {
     return parts.isEmpty ? "" : " (\(parts.joined(separator: ", ")))"
   }
 }
+
+extension ObjectStoreError.Code {
+  /// Whether a server that says so to one bucket is of no use to any other.
+  var concernsEveryBucket: Bool {
+    switch self {
+    case .connectionFailed, .timedOut, .tlsFailed, .invalidCredentials, .corruptResponse, .cancelled: true
+    default: false
+    }
+  }
+}

@@ -104,6 +104,44 @@ import Testing
     #expect(failure { _ = try bench.tree.makeDirectory(.root, FileName("bbb"), mode: 0, bench.context) } == .ioError)
   }
 
+  @Test func whileTheServiceIsSilentKnownBucketsGoOn() throws {
+    let bench = try Bench(FakeAccount("aaa"))
+    try bench.write("aaa/file", "text")
+    let (isAsked, mayAnswer) = (Semaphore(), Semaphore())
+    bench.account.change { state in
+      state.meanwhile = {
+        isAsked.signal()
+        mayAnswer.wait()
+      }
+    }
+    bench.clock.advance(seconds: 10)
+    let silent = Thread.start(name: "test") { _ = try? bench.inode("bbb") }
+    isAsked.wait()
+    for _ in 0..<50 { #expect(try bench.read("aaa/file") == "text") }
+    #expect(try bench.tree.statistics(.root, bench.context).files > 0)
+    // They have not waited until the service was given up.
+    #expect(bench.tree.list.view.problem == nil && bench.account.questions == 2)
+    mayAnswer.signal()
+    silent?.join()
+    #expect(try bench.inode("aaa") == Slot(number: 1).directory)
+  }
+
+  @Test func whoReadsTheRootSlowlyIsNotToldWhatIsGone() throws {
+    let bench = try Bench(FakeAccount("aaa", "bbb"))
+    let handle = try bench.tree.openDirectory(.root, bench.context)
+    defer { bench.tree.releaseDirectory(handle) }
+    bench.clock.advance(seconds: 4)
+    bench.tree.list.removed(FileName("aaa"))
+    var entries: [String: EntryReply?] = [:]
+    try bench.tree.readDirectory(handle, offset: 2, plus: true, bench.context) { entry in
+      entries[entry.name.string] = .some(entry.entry)
+      return true
+    }
+    #expect(entries.keys.sorted() == ["aaa", "bbb"] && entries["aaa"] == .some(nil))
+    let lifetime = try #require(entries["bbb"]??.lifetime)
+    #expect(lifetime > 5 && lifetime <= 6)
+  }
+
   @Test func whoGivesUpIsToldNothing() throws {
     let bench = try Bench(FakeAccount("aaa"))
     let cancellation = Cancellation()
@@ -187,6 +225,46 @@ import Testing
     let bucket = try #require(bench.bucket("bbb"))
     #expect(try bucket.memory.list(ListRequest(prefix: "", delimited: false)).entries.isEmpty)
     #expect(failure { try bench.tree.removeDirectory(.root, FileName("ccc"), bench.context) } == .noSuchFileOrDirectory)
+  }
+
+  @Test func aBucketMadeAgainIsAnother() throws {
+    let bench = try Bench(FakeAccount("aaa"))
+    try bench.write("aaa/file", "x")
+    let old = try bench.inode("aaa")
+    try bench.tree.unlink(old, FileName("file"), bench.context)
+    try bench.tree.removeDirectory(.root, FileName("aaa"), bench.context)
+    let made = try bench.tree.makeDirectory(.root, FileName("aaa"), mode: 0o755, bench.context)
+    #expect(try made.inode == bench.inode("aaa") && made.inode != old)
+    #expect(failure { _ = try bench.tree.getAttributes(old, nil, bench.context) } == .staleNFSFileHandle)
+    try bench.write("aaa/file", "y")
+    #expect(try bench.read("aaa/file") == "y")
+    #expect(bench.opened.names == ["aaa", "aaa"])
+  }
+
+  @Test func aScratchObjectThatWasLeftIsNoReasonToKeepABucket() throws {
+    let bench = try Bench(FakeAccount("aaa"))
+    #expect(try bench.names("aaa").isEmpty)
+    let memory = try #require(bench.bucket("aaa")).memory
+    try memory.put(PutRequest(ObjectKey(".waysfs-probe-1"), body: .bytes(Array("x".utf8))))
+    let stored = try memory.list(ListRequest(prefix: "", delimited: false)).entries[0].lastModified
+    let now = bench.clock.timeSource.wall
+    // Somebody may be at work with it.
+    bench.clock.advance(seconds: Double(stored.seconds - now.seconds) + 200)
+    #expect(failure { try bench.tree.removeDirectory(.root, FileName("aaa"), bench.context) } == .directoryNotEmpty)
+    bench.clock.advance(seconds: 200)
+    try bench.tree.removeDirectory(.root, FileName("aaa"), bench.context)
+    #expect(try memory.list(ListRequest(prefix: "", delimited: false)).entries.isEmpty)
+  }
+
+  @Test func anAttemptThatFailedMakesTheMountAskAgain() throws {
+    let bench = try Bench(FakeAccount("aaa"))
+    // Somebody else was faster, and this mount does not know.
+    bench.account.change { $0.buckets["bbb"] = FakeAccount.bucket("bbb") }
+    #expect(failure { _ = try bench.tree.makeDirectory(.root, FileName("bbb"), mode: 0, bench.context) } == .fileExists)
+    #expect(try bench.names("").map(\.name.string) == ["aaa", "bbb"])
+    bench.account.change { $0.buckets["aaa"] = nil }
+    #expect(failure { try bench.tree.removeDirectory(.root, FileName("aaa"), bench.context) } == .noSuchFileOrDirectory)
+    #expect(failure { _ = try bench.inode("aaa") } == .noSuchFileOrDirectory)
   }
 
   @Test func whatIsOnItsWayToABucketKeepsIt() throws {
@@ -325,6 +403,19 @@ import Testing
       try bench.tree.flush(handle, bench.context)
       bench.tree.release(handle)
     }
+  }
+
+  @Test func fsyncOfTheRootTakesInWhatAnEarlierMountLeft() throws {
+    let bench = try Bench(FakeAccount("aaa", "bbb"), unsent: ["bbb"])
+    let root = try bench.tree.openDirectory(.root, bench.context)
+    defer { bench.tree.releaseDirectory(root) }
+    try bench.tree.syncDirectory(root, bench.context)
+    #expect(bench.opened.names == ["bbb"])
+    // What cannot be opened cannot be sent.
+    let other = try Bench(FakeAccount("aaa"), unsent: ["no/bucket"])
+    let handle = try other.tree.openDirectory(.root, other.context)
+    #expect(failure { try other.tree.syncDirectory(handle, other.context) } == .ioError)
+    other.tree.releaseDirectory(handle)
   }
 
   @Test func theKernelIsToldInItsOwnNumbers() {

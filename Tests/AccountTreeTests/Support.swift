@@ -111,7 +111,10 @@ final class Bench: Sendable {
   let opened: Opened
   private let directory: TemporaryDirectory
 
-  init(_ account: FakeAccount, readOnly: Bool = false, allowsChanges: Bool = true, lifetime: Double = 10) throws {
+  init(
+    _ account: FakeAccount, readOnly: Bool = false, allowsChanges: Bool = true, lifetime: Double = 10,
+    unsent: [String] = []
+  ) throws {
     self.account = account
     let directory = try TemporaryDirectory()
     self.directory = directory
@@ -124,7 +127,7 @@ final class Bench: Sendable {
       time: clock.timeSource)
     tree = AccountTree(
       directory: account, first: try account.list(), configuration: configuration,
-      log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+      log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, unsent: { unsent }
     ) { [clock] name, kernel throws(Errno) in
       do {
         let bucket = try FakeBucket(name, directory.path, room, reading, clock)

@@ -115,6 +115,22 @@ import Testing
     #expect(book.problem == nil)
   }
 
+  @Test func forASlowAnswerNobodyWaitsWhoKnowsEnough() {
+    var book = BucketBook(lifetime: 10)
+    _ = book.heard(answer("aaa"), askedAt: start)
+    let later = start + 10 * Self.second
+    #expect(book.advice(now: later, isKnown: true) == .ask(waits: true))
+    book.noteSlow()
+    #expect(book.advice(now: later, isKnown: true) == .answer && book.advice(now: later) == .wait)
+    _ = book.heard(answer("aaa"), askedAt: later, wasSlow: true)
+    // Nor for the next one.
+    let again = later + 10 * Self.second
+    #expect(book.advice(now: again, isKnown: true) == .ask(waits: false))
+    #expect(book.advice(now: again) == .wait)
+    _ = book.heard(answer("aaa"), askedAt: again)
+    #expect(book.advice(now: again + 10 * Self.second, isKnown: true) == .ask(waits: true))
+  }
+
   @Test func anAnswerToAnEarlierQuestionKnowsNothingOfOwnChanges() {
     var book = BucketBook(lifetime: 10)
     _ = book.heard(answer("aaa", "bbb"), askedAt: start)
@@ -129,7 +145,12 @@ import Testing
   @Test func whoIsMissingInAPartOfTheListHasNotVanished() {
     var book = BucketBook(lifetime: 10)
     _ = book.heard(answer("aaa", "bbb"), askedAt: start)
-    #expect(book.heard(answer("bbb", isWhole: false), askedAt: start + 1) == BucketBook.Change())
+    // Which is said once, until it changes.
+    #expect(book.heard(answer("bbb", isWhole: false), askedAt: start + 1) == BucketBook.Change(isPartNow: true))
+    #expect(book.heard(answer("bbb", isWhole: false), askedAt: start + 2) == BucketBook.Change())
+    #expect(names(book) == ["aaa", "bbb"])
+    #expect(book.heard(answer("aaa", "bbb"), askedAt: start + 3) == BucketBook.Change())
+    #expect(book.heard(answer("bbb", isWhole: false), askedAt: start + 4).isPartNow)
     #expect(names(book) == ["aaa", "bbb"])
   }
 

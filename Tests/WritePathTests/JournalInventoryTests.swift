@@ -40,15 +40,15 @@ import Testing
 
   @Test func knowsWhereSomethingIsLeft() throws {
     let bench = try JournalBench()
-    #expect(JournalInventory.identitiesWithRemains(root: bench.root.path).isEmpty)
+    #expect(JournalInventory.remains(root: bench.root.path).isEmpty)
     try bench.leave { _ in }
-    #expect(JournalInventory.identitiesWithRemains(root: bench.root.path).isEmpty)
+    #expect(JournalInventory.remains(root: bench.root.path).isEmpty)
     try bench.leave { journal in
       try journal.makeEntry().record([1], key: ObjectKey("a"))
       // A mount that is at work sees to it itself.
-      #expect(JournalInventory.identitiesWithRemains(root: bench.root.path).isEmpty)
+      #expect(JournalInventory.remains(root: bench.root.path).isEmpty)
     }
-    #expect(JournalInventory.identitiesWithRemains(root: bench.root.path) == ["https://s3.example/bucket:dir/"])
+    #expect(JournalInventory.remains(root: bench.root.path) == ["https://s3.example/bucket:dir/": 1])
   }
 
   @Test func showsWhatThereIs() throws {

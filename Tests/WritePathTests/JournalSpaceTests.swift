@@ -149,6 +149,62 @@ private final class TestDisk: Sendable {
     thread?.join()
   }
 
+  @Test func whoHasHadItsShareDoesNotWaitForOthers() throws {
+    let disk = roomy
+    let room = JournalRoom(bounds: JournalBounds(limit: 1000), isShared: true, disk: { disk.room.withLock { $0 } })
+    let (full, busy) = (JournalSpace(in: room), JournalSpace(in: room))
+    try full.reserve(500)
+    busy.beginFreeing()
+    // Whatever the other one gives back: half of the room is the most.
+    #expect(throws: Errno.noSpace) { try full.reserve(1) }
+    full.release(100)
+    try busy.reserve(300)
+    // Now the other one is in the way.
+    let outcome = OneShot<Errno?>()
+    let thread = Thread.start(name: "writer") { outcome.fulfil(failure { () throws(Errno) in try full.reserve(50) }) }
+    while room.waitingCount == 0 { sched_yield() }
+    busy.release(300)
+    #expect(outcome.wait() == nil && full.used == 450)
+    thread?.join()
+    busy.endFreeing()
+  }
+
+  @Test func ofAFullDiskNobodyWaitsForWhatOthersDoNotHave() throws {
+    let disk = TestDisk(size: 1 << 40, free: 1 << 30)
+    let room = JournalRoom(bounds: JournalBounds(freeFraction: 0), isShared: true) { disk.room.withLock { $0 } }
+    let (full, busy) = (JournalSpace(in: room), JournalSpace(in: room))
+    try full.reserve(1 << 29)
+    disk.take(1 << 29)
+    busy.beginFreeing()
+    #expect(throws: Errno.noSpace) { try full.reserve(32 << 20) }
+    busy.endFreeing()
+  }
+
+  @Test func whoGivesUpDoesNotWait() throws {
+    let space = roomy.space(JournalBounds(limit: 100))
+    try space.reserve(100)
+    space.beginFreeing()
+    let cancellation = Cancellation()
+    let outcome = OneShot<Errno?>()
+    let thread = Thread.start(name: "writer") {
+      outcome.fulfil(failure { () throws(Errno) in try space.reserve(10, cancellation) })
+    }
+    while space.waitingCount == 0 { sched_yield() }
+    cancellation.cancel()
+    #expect(outcome.wait() == .interrupted && space.waitingCount == 0 && space.used == 100)
+    thread?.join()
+    space.endFreeing()
+  }
+
+  private func failure(_ body: () throws(Errno) -> Void) -> Errno? {
+    do throws(Errno) {
+      try body()
+      return nil
+    } catch {
+      return error
+    }
+  }
+
   /// What is freed while the disk is being asked is not overlooked.
   @Test func freedWhileTheDiskIsAsked() throws {
     let calls = Atomic<Int>(0)

@@ -169,6 +169,39 @@ struct MountSettingsTests {
     #expect(MountTarget.account.source == "waysfs:*")
   }
 
+  @Test func aNameCountsForMoreThanAProfile() throws {
+    var profile = OptionLayer(.profile)
+    try profile.set(.allBuckets, to: "yes", spelledAs: "all")
+    let command = try #require(try Waysfs.parseAsRoot(["mount", "x", "/mnt"]) as? MountCommand)
+    func target(_ bucket: String?) throws -> MountTarget {
+      let request = MountRequest(bucket: bucket, mountPoint: "/mnt", flags: command.flags)
+      return try request.target(try request.layers(Self.context) + [profile])
+    }
+    #expect(try target("photos").bucket?.bucket == "photos")
+    #expect(try target(nil) == .account && target("*") == .account)
+  }
+
+  @Test func whatWouldDoNothingIsAnError() throws {
+    func check(_ options: [String], hasAPIKey: Bool) throws {
+      let command = try #require(try Waysfs.parseAsRoot(["mount", "x", "/mnt"] + options) as? MountCommand)
+      let request = MountRequest(bucket: nil, mountPoint: "/mnt", flags: command.flags)
+      let layers = try request.layers(Self.context)
+      let isAll = try MountSettings.mountsAll(layers: layers)
+      let target = isAll ? MountTarget.account : .bucket(try BucketReference(parsing: "photos"))
+      try request.check(target, layers, hasAPIKey: hasAPIKey)
+    }
+    for options in [["--allow-bucket-changes"], ["-o", "bucket_tier=standard"]] {
+      let error = try #require(throws: UsageError.self) { try check(options, hasAPIKey: true) }
+      #expect(error.message.contains("--all"))
+      try check(options + ["--all"], hasAPIKey: true)
+    }
+    try check(["--all", "--allow-bucket-changes"], hasAPIKey: false)
+    let error = try #require(throws: UsageError.self) {
+      try check(["--all", "--bucket-tier", "enterprise"], hasAPIKey: false)
+    }
+    #expect(error.message.contains("API key"))
+  }
+
   @Test func errorsNameTheVariable() throws {
     let error = try #require(throws: UsageError.self) {
       try Self.settings(environment: ["AWS_ENDPOINT_URL": "nowhere"])

@@ -35,13 +35,29 @@ struct MountRequest {
   func target(_ layers: [OptionLayer]) throws(UsageError) -> MountTarget {
     // A command about one bucket means that one, whatever a profile says for mounts.
     let mountsAll = try MountSettings.mountsAll(layers: layers)
-    guard mountsAll, mountPoint != nil else {
+    // What is typed counts for more than what a profile says, also where it is a name.
+    let isTyped = layers.contains { $0.origin.isTyped && $0.values[.allBuckets] != nil }
+    let namesBucket = bucket.map { !MountTarget.accountNames.contains($0) } ?? false
+    guard mountsAll, mountPoint != nil, isTyped || !namesBucket else {
       guard let bucket else { throw UsageError("the bucket, or the directory to mount it on, is missing") }
       return .bucket(try BucketReference(parsing: bucket))
     }
     guard let bucket, !MountTarget.accountNames.contains(bucket) else { return .account }
     throw UsageError(
       "with --all every bucket is mounted whole: leave '\(bucket)' out, or mount that one without --all")
+  }
+
+  /// What is said about making buckets needs to be about an account.
+  /// - Throws: for an option that would do nothing. A profile may have it for other mounts.
+  func check(_ target: MountTarget, _ layers: [OptionLayer], hasAPIKey: Bool) throws(UsageError) {
+    for layer in layers where layer.origin.isTyped {
+      for option in [MountOption.allowBucketChanges, .bucketTier] {
+        guard let value = layer.values[option] else { continue }
+        guard target == .account else { throw UsageError("\(value.spelledAs) is only for mounts with --all") }
+        guard option == .bucketTier, !hasAPIKey else { continue }
+        throw UsageError("\(value.spelledAs) needs an API key: with a key pair the server decides")
+      }
+    }
   }
 
   /// What the user said about the options, on the command line and in files.
@@ -57,6 +73,7 @@ struct MountRequest {
       // What the options say is checked first: it is what the user has just typed.
       let said = try MountSettings(target: target, mountPoint: mountPoint ?? "/", layers: layers, context: context)
       let credentials = try CredentialSearch(context, layers, controlPlane: said.controlPlane).find()
+      if mountPoint != nil { try check(target, layers, hasAPIKey: credentials.source.isAPIKey) }
       layers.append(try credentials.layer())
       let resolved =
         try mountPoint.map { path throws(Failure) in

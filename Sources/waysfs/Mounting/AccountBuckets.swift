@@ -22,9 +22,7 @@ struct AccountBuckets: BucketDirectory {
 
   func list() throws(Errno) -> BucketAnswer {
     do throws(ControlPlaneError) {
-      let answer = BucketAnswer(try account.ask { plane throws(ControlPlaneError) in try plane.listBuckets() })
-      if !answer.isWhole { log.warning("the control plane has not listed all buckets; the others are not shown") }
-      return answer
+      return BucketAnswer(try account.ask { plane throws(ControlPlaneError) in try plane.listBuckets() })
     } catch {
       throw report("listing the buckets", error)
     }
@@ -50,7 +48,12 @@ struct AccountBuckets: BucketDirectory {
   func remove(_ name: String, _ cancellation: Cancellation?) throws(Errno) {
     do throws(ControlPlaneError) {
       try account.ask { plane throws(ControlPlaneError) in
-        _ = try plane.deleteBucket(named: name, cancellation: cancellation)
+        do throws(ControlPlaneError) {
+          _ = try plane.deleteBucket(named: name, cancellation: cancellation)
+        } catch {
+          // The answer got lost: it was there before, so that it is gone by this call.
+          guard error.mayBeApplied, plane.knowsOfNo(name) else { throw error }
+        }
       }
     } catch {
       throw report("removing a bucket", error, conflict: .directoryNotEmpty)
@@ -68,6 +71,18 @@ struct AccountBuckets: BucketDirectory {
     case .timedOut: .timedOut
     case .cancelled: .interrupted
     case .configuration, .server, .unreachable, .malformedResponse: .ioError
+    }
+  }
+}
+
+extension ControlPlane {
+  /// Whether it says that there is no such bucket.
+  fileprivate func knowsOfNo(_ name: String) -> Bool {
+    do throws(ControlPlaneError) {
+      _ = try bucket(named: name)
+      return false
+    } catch {
+      return error.code == .notFound
     }
   }
 }

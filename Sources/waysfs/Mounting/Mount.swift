@@ -47,7 +47,7 @@ final class Mount: MountEngine {
         uid: settings.uid, gid: settings.gid, directoryMode: settings.directoryMode,
         metadataLifetime: settings.metadataLifetime, readOnly: settings.readOnly,
         allowsBucketChanges: settings.allowsBucketChanges),
-      log: shared.log
+      log: shared.log, unsent: { buckets.left }
     ) { name, kernel throws(Errno) in try buckets.open(name, kernel) }
     self.tree = tree
     (session, reporter) = try Self.session(shared, tree, buckets)
@@ -63,7 +63,7 @@ final class Mount: MountEngine {
       let session = try FuseSession(
         options: shared.settings.fuseOptions, operations: operations, metrics: metrics, log: shared.log)
       let reporter = MountReporter(
-        shared.settings, { buckets.all.map(\.reporter) }, shared.pool, shared.memory, shared.cache, metrics)
+        shared.settings, { buckets.reporters }, shared.pool, shared.memory, shared.cache, metrics)
       return (session, reporter)
     } catch {
       throw Failure(error.description)
@@ -91,21 +91,18 @@ final class Mount: MountEngine {
   /// takes long goes on while this mount serves.
   private func openLeft(_ tree: AccountTree) {
     guard journalDirectory != nil else { return }
-    let left = JournalInventory.identitiesWithRemains(root: FilePath(settings.cacheDirectory))
-    let ours = initial.filter { left.contains(BucketLayers.identity(of: BucketReference(listed: $0), settings)) }
-    noteStrangers(left.subtracting(ours.map { BucketLayers.identity(of: BucketReference(listed: $0), settings) }))
-    guard !ours.isEmpty else { return }
-    log.notice(
-      "an earlier mount has left files to be sent", metadata: ["buckets": "\(ours.joined(separator: ", "))"])
-    let parallel = 64
-    let pool = WorkerPool(name: "waysfs-unsent", limit: min(ours.count, parallel))
-    shared.waitAWhile {
-      for name in ours {
-        // What cannot be opened was logged, and is tried again by who goes there.
-        pool.submit { _ = try? tree.open(bucket: name) }
-      }
-      pool.shutdown()
+    var remains = JournalInventory.remains(root: FilePath(settings.cacheDirectory))
+    var ours: [String: Int] = [:]
+    for name in initial {
+      ours[name] = remains.removeValue(forKey: BucketLayers.identity(of: BucketReference(listed: name), settings))
     }
+    noteStrangers(Set(remains.keys))
+    guard !ours.isEmpty else { return }
+    let left = LeftBuckets(ours)
+    log.notice(
+      "an earlier mount has left files to be sent", metadata: ["buckets": "\(left.names.joined(separator: ", "))"])
+    // What cannot be opened was logged, and is tried again by who goes there.
+    buckets.open(left) { name in _ = try? tree.open(bucket: name) }
   }
 
   /// Buckets may have vanished, or be another account's: what was left of them waits for a person.

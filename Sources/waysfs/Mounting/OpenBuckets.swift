@@ -12,6 +12,11 @@ final class OpenBuckets: Sendable {
     var buckets: [BucketLayers] = []
     /// Those that cannot be opened, of which one message is enough.
     var troubled: Set<String> = []
+    /// Those to be opened for what an earlier mount has left of them.
+    var left = LeftBuckets()
+    /// Open when nobody opens them any more.
+    var opening: Gateway?
+    var isEnding = false
   }
 
   private let shared: SharedLayers
@@ -26,8 +31,45 @@ final class OpenBuckets: Sendable {
   /// Those that are open now.
   var all: [BucketLayers] { state.withLock { $0.buckets } }
 
+  /// Who tells what they have counted. Of a bucket that was removed and made again the last one: names are unique there.
+  var reporters: [BucketReporter] {
+    var seen: Set<BucketReference> = []
+    return all.reversed().filter { seen.insert($0.reference).inserted }.map(\.reporter).reversed()
+  }
+
   /// Adds a bucket; nothing of it is used yet.
   func add(_ bucket: BucketLayers) { state.withLock { $0.buckets.append(bucket) } }
+
+  /// The buckets of which an earlier mount has left something to be sent, and which are not open.
+  var left: [String] { state.withLock { $0.left.names } }
+
+  /// Opens the buckets of which an earlier mount has left something. Returns when that is done, or takes long: then it
+  /// goes on until `stopOpening`.
+  func open(_ left: LeftBuckets, _ open: @escaping @Sendable (String) -> Void) {
+    let parallel = 64
+    let pool = WorkerPool(name: "waysfs-unsent", limit: min(left.files.count, parallel))
+    let opening = Gateway()
+    state.withLock { state in
+      state.left = left
+      state.opening = opening
+    }
+    shared.waitAWhile { [self] in
+      for name in left.names {
+        pool.submit { [self] in if !state.withLock({ $0.isEnding }) { open(name) } }
+      }
+      pool.shutdown()
+      opening.open()
+    }
+  }
+
+  /// Begins no more of them, and waits for those that are being opened. The others stay left.
+  private func stopOpening() {
+    let opening = state.withLock { state in
+      state.isEnding = true
+      return state.opening
+    }
+    opening?.waitUntilOpen()
+  }
 
   /// Opens a bucket of an account, and sends what an earlier mount left of it.
   func open(_ name: String, _ kernel: any KernelCache) throws(Errno) -> BucketLayers {
@@ -38,9 +80,13 @@ final class OpenBuckets: Sendable {
       add(bucket)
       state.withLock { _ = $0.troubled.remove(name) }
       bucket.takeUpUnsent()
+      state.withLock { $0.left.opened(name) }
       return bucket
     } catch {
-      let isNew = state.withLock { $0.troubled.insert(name).inserted }
+      let isNew = state.withLock { state in
+        state.left.failed(name, error.reason)
+        return state.troubled.insert(name).inserted
+      }
       shared.log.log(
         level: isNew ? .error : .debug, "a bucket cannot be opened",
         metadata: ["bucket": "\(name)", "reason": "\(error)"])
@@ -51,8 +97,11 @@ final class OpenBuckets: Sendable {
   /// What is not in the buckets yet.
   var pending: PendingUploads {
     let namesBucket = shared.settings.target == .account
-    return all.reduce(into: .none) { sum, bucket in
+    let (buckets, left) = state.withLock { ($0.buckets, $0.left) }
+    var known: Set<String> = []
+    var sum = buckets.reduce(into: PendingUploads.none) { sum, bucket in
       let pending = bucket.filesystem.pending()
+      if !pending.paths.isEmpty { known.insert(bucket.reference.bucket) }
       sum.files += pending.paths.count
       sum.bytes += pending.bytes
       sum.failed += pending.failed
@@ -60,22 +109,38 @@ final class OpenBuckets: Sendable {
       let examples = pending.paths.prefix(max(0, 3 - sum.examples.count))
       sum.examples += examples.map { namesBucket ? "\(bucket.reference)/\($0)" : $0 }
     }
+    let unopened = left.pending(apartFrom: known)
+    sum.files += unopened.files
+    sum.failed += unopened.failed
+    sum.lastError = sum.lastError ?? unopened.lastError
+    return sum
   }
 
   /// Uploads everything that is not in a bucket yet, all buckets at once.
   func finishUploads() -> UnfinishedUploads? {
+    stopOpening()
     let failed = each { ($0, $0.filesystem.drain().count) }.filter { $0.1 > 0 }
-    guard let first = failed.first?.0 else { return nil }
-    let directory = failed.count == 1 ? first.journal?.directory.string : nil
+    let left = state.withLock { $0.left.files }.filter { $0.value > 0 }
+    let files = failed.reduce(0) { $0 + $1.1 } + left.values.reduce(0, +)
+    guard files > 0 else { return nil }
+    if failed.count == 1, left.isEmpty, let directory = failed.first?.0.journal?.directory.string {
+      return UnfinishedUploads(files: files, keptIn: directory)
+    }
+    let names = Set(failed.map(\.0.reference.bucket)).union(left.keys).sorted()
+    let more = names.count > 3 ? " and \(names.count - 3) more" : ""
     return UnfinishedUploads(
-      files: failed.reduce(0) { $0 + $1.1 }, keptIn: directory ?? shared.settings.cacheDirectory)
+      files: files,
+      keptIn: "\(shared.settings.cacheDirectory), for \(names.prefix(3).joined(separator: ", "))\(more)")
   }
 
   /// Uploads what earlier mounts left.
   func uploadLeftOver() { _ = each { $0.filesystem.takeUpUnsent() } }
 
   /// Ends all of them. The last call.
-  func shutDown() { _ = each { $0.filesystem.shutDown() } }
+  func shutDown() {
+    stopOpening()
+    _ = each { $0.filesystem.shutDown() }
+  }
 
   /// Does something that blocks for every bucket, several at once.
   private func each<Value: Sendable>(_ body: @escaping @Sendable (BucketLayers) -> Value) -> [Value] {

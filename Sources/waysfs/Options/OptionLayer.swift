@@ -1,6 +1,9 @@
 /// Where the value of an option came from, the strongest first.
 enum OptionOrigin: String, CaseIterable, Sendable {
   case flag, optionList, environment, profile, awsProfile, controlPlane
+
+  /// Whether the user has said it for this one command.
+  var isTyped: Bool { self == .flag || self == .optionList }
 }
 
 /// What one source says about the options.
