@@ -96,6 +96,14 @@ public struct PosixAttributes: Hashable, Sendable {
     return ObjectAttributes(contentType: contentType, userMetadata: fields)
   }
 
+  /// These, without the set-ID bits that others have lost: a write may take them away while an upload is under way that
+  /// began with them.
+  func lackingPrivileges(of others: PosixAttributes) -> PosixAttributes {
+    var result = self
+    if let kept = others.permissions { result.permissions = permissions.map { $0 & (kept | ~0o6000) } }
+    return result
+  }
+
   /// Permission bits as a write, a truncation or a change of the owner leaves them: without the set-user-ID bit, and
   /// without the set-group-ID bit where the group may execute the file. Unlike the kernel's own rule it holds for root,
   /// too: the kernel does not tell a filesystem who may keep them.

@@ -91,7 +91,7 @@ extension Tree {
       if node.kernelVersion == node.version?.etag { node.kernelVersion = version.etag }
       node.shownVersion = version.etag
       node.version = version
-      node.posix = posix
+      node.posix = content == nil ? posix : posix.lackingPrivileges(of: node.posix)
       node.attributesKnown = true
       node.freshUntil = expiry(from: now)
       if let directory = node.parent.flatMap({ state.nodes[$0] }) { note(node, in: directory, now) }

@@ -54,6 +54,21 @@ import Testing
     #expect(try bench.names("d") == ["new", "old"])
   }
 
+  @Test func whoChangesAProgramDuringItsUploadTakesItsPrivileges() throws {
+    let bench = try Bench(lifetime: 100)
+    try bench.save("a", "one".utf8)
+    let (first, second) = (try bench.open("a", writes: true), try bench.open("a", writes: true))
+    try bench.write("two".utf8, to: first)
+    _ = try bench.filesystem.setAttributes(bench.inode("a"), changes { $0.mode = 0o4755 }, first, bench.context)
+    let once = during(.put, bench) { try bench.write("three".utf8, to: second) }
+    try bench.close(first)
+    try bench.close(second)
+    #expect(!once.isFirst)
+    #expect(bench.text("a") == "three")
+    #expect(try bench.stat("a").mode & 0o7777 == 0o755)
+    #expect(try bench.metadata("a")["mode"] == "\(0o100755)")
+  }
+
   @Test func aFileThatIsOpenedOnlyToBeReadAndCutIsStoredAtClose() throws {
     let bench = try Bench(lifetime: 100, rootIsMarked: false)
     try bench.put("a", "some bytes", metadata: ["mode": "33152", "theirs": "kept"])
