@@ -38,7 +38,7 @@ struct DirectorySource: Sendable {
     found.names.reserveCapacity(page.prefixes.count + page.entries.count)
     var directories: Set<FileName> = []
     for entry in page.prefixes {
-      guard let name = component(entry.dropLast(), after: prefix) else {
+      guard let name = component(Substring(entry.utf8.dropLast()), after: prefix) else {
         unshowable(ObjectKey(entry))
         continue
       }

@@ -242,6 +242,9 @@ public struct OpenMode: Hashable, Sendable {
     self.appends = appends
     self.exclusive = exclusive
   }
+
+  /// Whether the file may be another one when it is closed: one that is opened only to be read may be cut, too.
+  var changes: Bool { writes || truncates }
 }
 
 /// The buffers of a finished read, in order; they are valid only until the completion returns.

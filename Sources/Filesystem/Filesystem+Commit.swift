@@ -44,11 +44,12 @@ extension Filesystem {
         UploadOrder(plan.target, condition: plan.condition, conditions: conditions, version: version, background))
     } catch {
       if case .superseded = error { return }
-      note(error, on: content)
       if case .store(let cause) = error, cause.code == .preconditionFailed {
         guard let errno = keepBoth(inode, content, staged, plan.target, version) else { return }
+        note(error, on: content)
         throw errno
       }
+      note(error, on: content)
       // A refused one has made nothing: what has the name is somebody else's.
       content.withState { $0.mayExist = true }
       throw keep(staged, plan.target, plan.condition, isRecorded: background != nil, error)

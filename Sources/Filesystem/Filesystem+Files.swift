@@ -9,7 +9,7 @@ import WritePath
 extension Filesystem {
   /// open(2): what is read from now on is the version the bucket has now.
   public func open(_ inode: InodeID, _ mode: OpenMode, _ context: CallContext) throws(Errno) -> OpenReply {
-    if mode.writes || mode.truncates { try requireWritable() }
+    if mode.changes { try requireWritable() }
     // Another file has just taken the name (rename), or it is gone: ESTALE makes the kernel look the name up again.
     guard let view = tree.view(inode), let path = view.path else { throw .staleNFSFileHandle }
     switch view.type {
@@ -18,7 +18,7 @@ extension Filesystem {
     case .file: break
     }
     // Who replaces an object keeps what it carries.
-    let isKnown = view.isFresh && (view.attributesKnown || !mode.writes)
+    let isKnown = view.isFresh && (view.attributesKnown || !mode.changes)
     if !isKnown, !view.isLocal {
       switch try refresh(view, path, context.cancellation) {
       case .present, .moved: break
@@ -324,7 +324,7 @@ extension Filesystem {
   /// signal: a program that is killed still gets its bytes stored, as on a local disk.
   public func flush(_ handle: HandleID, _ context: CallContext) throws(Errno) {
     let file = try openFile(handle)
-    guard file.mode.writes else { return }
+    guard file.mode.changes else { return }
     try requireSameFile(file)
     switch configuration.writeMode {
     case .close: try commit(file.inode, file.content)
@@ -352,7 +352,7 @@ extension Filesystem {
   /// The last descriptor of an open is gone. What a memory map wrote after the close is sent now.
   public func release(_ handle: HandleID) {
     guard let file = handles.removeFile(handle) else { return }
-    if file.mode.writes, file.content.isDirty {
+    if file.mode.changes, file.content.isDirty {
       // The error was logged, and the bytes are kept; nobody is left to be told.
       switch configuration.writeMode {
       case .close: try? commit(file.inode, file.content)

@@ -95,7 +95,7 @@ extension Filesystem {
     _ entry: ListEntry, to newKey: ObjectKey, _ cancellation: Cancellation?,
     _ done: @escaping StoreCompletion<ETag>
   ) {
-    if entry.key.string.hasSuffix("/") {
+    if entry.key.isMarker {
       return copyMarker(entry.key, to: newKey, cancellation, done)
     }
     if entry.size <= ServerSideCopy.singleCopyLimit {
@@ -149,7 +149,7 @@ extension Filesystem {
   private func deleteAll(_ keys: [ObjectKey]) throws(ObjectStoreError) {
     let perRequest = 1000
     // Markers last, the deepest first: a server that keeps real directories refuses to remove one that is not empty.
-    let sorted = keys.filter { !$0.string.hasSuffix("/") } + keys.filter { $0.string.hasSuffix("/") }.sorted(by: >)
+    let sorted = keys.filter { !$0.isMarker } + keys.filter { $0.isMarker }.sorted(by: >)
     for start in stride(from: 0, to: sorted.count, by: perRequest) {
       let failed = try store.deleteMany(Array(sorted[start..<min(start + perRequest, sorted.count)]), nil)
       if let error = failed.values.first { throw error }

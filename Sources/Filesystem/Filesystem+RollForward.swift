@@ -83,7 +83,7 @@ extension Filesystem {
     var (files, markers) = (true, [ObjectKey]())
     for entry in try everything(below: intent.source) {
       let key = intent.moved(entry.key)
-      if entry.key.string.hasSuffix("/") {
+      if entry.key.isMarker {
         if made[key] == nil, entry.key != intent.source || intent.phase == .copying {
           try remakeMarker(entry.key, at: key)
         }

@@ -40,3 +40,9 @@ enum NameRules {
     return max(hash, 2)
   }
 }
+
+extension ObjectKey {
+  /// Whether it ends in a slash, as the markers of directories do. By its bytes: after some characters Swift counts the
+  /// slash to them.
+  var isMarker: Bool { string.utf8.last == UInt8(ascii: "/") }
+}

@@ -105,8 +105,16 @@ final class Node: @unchecked Sendable {
   var walkableAt: UInt64 = 0
   /// Names that are known not to be there, and until when (monotonic).
   var absent: [FileName: UInt64] = [:]
-  /// Names that this mount changed, and when (monotonic): an answer to a question asked before is out of date.
-  var touched: [FileName: UInt64] = [:]
+  /// What this mount did to a name.
+  struct Touch {
+    /// When (monotonic).
+    var at: UInt64
+    /// Whether the name is gone since. Else it is there, also when the kernel has forgotten it meanwhile.
+    var isRemoval: Bool
+  }
+
+  /// Names that this mount changed: an answer to a question asked before is out of date.
+  var touched: [FileName: Touch] = [:]
   /// Whether its marker object is known to be there.
   var hasMarker = false
   /// Whether it is known to be marked (`DirectoryMark`).
@@ -155,12 +163,15 @@ final class Node: @unchecked Sendable {
   /// Whether an answer to a question asked at `start` is about a path that the directory had before.
   func hasMoved(since start: UInt64) -> Bool { movedAt.map { $0 >= start } ?? false }
 
-  /// Notes that this mount changed a name in this directory.
-  func touch(_ child: FileName, at now: UInt64) {
+  /// What this mount did to a name since a question was asked.
+  func touch(of child: FileName, since start: UInt64) -> Touch? { touched[child].flatMap { $0.at >= start ? $0 : nil } }
+
+  /// Notes that this mount changed or removed a name in this directory.
+  func touch(_ child: FileName, at now: UInt64, isRemoval: Bool = false) {
     // An answer older than this is never used: requests end long before.
     let horizon: UInt64 = 900 * 1_000_000_000
-    if touched.count > 4096 { touched = touched.filter { $0.value + horizon > now } }
-    touched[child] = now
+    if touched.count > 4096 { touched = touched.filter { $0.value.at + horizon > now } }
+    touched[child] = Touch(at: now, isRemoval: isRemoval)
     absent[child] = nil
   }
 

@@ -40,7 +40,7 @@ extension Tree {
     let now = now
     withState { state in
       guard let directory = state.nodes[parent] else { return }
-      directory.touch(name, at: now)
+      directory.touch(name, at: now, isRemoval: true)
       directory.listing?.entries[name] = nil
       directory.noteAbsent(name, until: expiry(from: now), now: now)
       guard let node = state.child(name, of: parent) else { return }
@@ -55,7 +55,7 @@ extension Tree {
     withState { state in
       guard let source = state.nodes[parent], let destination = state.nodes[newParent] else { return }
       if let old = state.child(newName, of: newParent) { state.detach(old) }
-      source.touch(name, at: now)
+      source.touch(name, at: now, isRemoval: true)
       source.listing?.entries[name] = nil
       source.noteAbsent(name, until: expiry(from: now), now: now)
       guard let node = state.child(name, of: parent) else {

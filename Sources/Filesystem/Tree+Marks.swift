@@ -37,7 +37,7 @@ extension Tree {
         return
       }
       if node.hasMoved(since: start) { return }
-      if let touched = node.parent.flatMap({ state.nodes[$0] })?.touched[node.name], touched >= start { return }
+      if node.parent.flatMap({ state.nodes[$0] })?.touch(of: node.name, since: start) != nil { return }
       let known = Knowledge(until: max(node.freshUntil, expiry(from: start)), askedAt: start)
       learn(node, .directory(marker: marker), known, &state)
     }

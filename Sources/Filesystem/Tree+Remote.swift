@@ -97,20 +97,21 @@ extension Tree {
     let now = now
     return withState { state in
       guard let directory = state.nodes[parent] else { return .ask }
-      let isTouched = directory.touched[name.name].map { $0 >= start } ?? false
+      let touch = directory.touch(of: name.name, since: start)
       let hasMoved = directory.hasMoved(since: start)
       if let node = state.child(name.name, of: parent) {
-        let isShown = !isTouched && !hasMoved && node.matches(name.remote, isMarked: isMarked)
+        let isShown = touch == nil && !hasMoved && node.matches(name.remote, isMarked: isMarked)
         if isShown { node.freshUntil = max(node.freshUntil, until) }
         // What the listing shows was so when it was made, even if the kernel may not believe it any longer.
         if node.isLocal || isShown || isFresh(node, now) {
           node.lookups += 1
           return .entry(entry(node, now))
         }
-      } else if isTouched {
-        return .removed
+      } else if let touch {
+        // Made here since, and forgotten by the kernel: what the listing shows is out of date.
+        return touch.isRemoval ? .removed : .ask
       }
-      guard !isMarked || name.remote.isWhole, !isTouched, !hasMoved,
+      guard !isMarked || name.remote.isWhole, !hasMoved,
         let node = adopt(name.name, in: directory, name.remote, Knowledge(until: until, isTrusted: true), &state)
       else { return .ask }
       node.lookups += 1
@@ -140,7 +141,7 @@ extension Tree {
     return withState { state in
       guard let directory = state.nodes[parent] else { return absentEntry(until: now, now: now) }
       if directory.hasMoved(since: start) { return nil }
-      if let touched = directory.touched[name], touched >= start { return nil }
+      if directory.touch(of: name, since: start) != nil { return nil }
       let known = Knowledge(until: expiry(from: start), askedAt: start)
       guard let node = adopt(name, in: directory, remote, known, &state) else {
         directory.noteAbsent(name, until: known.until, now: now)
@@ -246,7 +247,7 @@ extension Tree {
       if node.isLocal { return .present }
       if let parent = node.parent.flatMap({ state.nodes[$0] }) {
         if parent.hasMoved(since: start) { return .moved }
-        if let touched = parent.touched[node.name], touched >= start { return .present }
+        if parent.touch(of: node.name, since: start) != nil { return .present }
         if node.type == .directory, remote == nil, holdsLocalFiles(node, state) { return .present }
         guard let remote, fileType(of: remote, known: node) == node.type else {
           state.detach(node)
@@ -301,8 +302,11 @@ extension Tree {
     let until = expiry(from: start)
     if let listing = node.listing, listing.freshUntil > until { return }
     var entries = entries
-    for (name, time) in node.touched where time >= start {
-      entries[name] = state.child(name, of: node.id).flatMap(Self.listed)
+    for (name, touch) in node.touched where touch.at >= start {
+      let child = state.child(name, of: node.id)
+      // Made here since, and forgotten by the kernel: nobody knows what a listing would show now.
+      if child == nil && !touch.isRemoval { return }
+      entries[name] = child.flatMap(Self.listed)
     }
     let isMarkedSince = node.markedAt.map { $0 >= start } ?? false
     node.listing = Listing(
@@ -324,7 +328,7 @@ extension Tree {
     withState { state in
       guard let node = state.nodes[directory] else { return [] }
       return node.children.compactMap { name, id in
-        let isNew = node.touched[name].map { $0 >= start } ?? false
+        let isNew = node.touch(of: name, since: start) != nil
         return state.nodes[id].flatMap { isNew || $0.isLocal ? name : nil }
       }.sorted()
     }
@@ -336,8 +340,7 @@ extension Tree {
       if let child = state.child(name, of: directory) {
         return .known(fileNumber: child.fileNumber, type: child.type.rawValue)
       }
-      let touched = state.nodes[directory]?.touched[name] ?? 0
-      return touched >= start && touched > 0 ? .removed : .unknown
+      return state.nodes[directory]?.touch(of: name, since: start)?.isRemoval == true ? .removed : .unknown
     }
   }
 }

@@ -71,8 +71,12 @@ struct WalkListing {
     else { return .useless }
     pages += 1
     let last = page.entries.last?.key
+    if parts.count > 1, !zip(page.entries, page.entries.dropFirst()).allSatisfy({ $0.key < $1.key }) {
+      return .unordered
+    }
     if let begin = parts[index].begin, page.entries.contains(where: { $0.key <= begin }) { return .unordered }
     if let end = parts[index].end, let beyond = page.entries.firstIndex(where: { $0.key >= end }) {
+      if let last, last < end { return .unordered }
       page.entries.removeSubrange(beyond...)
       parts[index].isOver = true
     }

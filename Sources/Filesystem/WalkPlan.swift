@@ -36,6 +36,6 @@ enum WalkPlan {
   /// The first key behind all those that begin with that of a marker.
   static func end(of marker: ObjectKey) -> ObjectKey {
     // "0" comes after "/".
-    ObjectKey(String(marker.string.dropLast()) + "0")
+    ObjectKey(Substring(marker.string.utf8.dropLast()) + "0")
   }
 }

@@ -26,7 +26,8 @@ public struct RateWindow: Hashable, Sendable {
 
   /// Growth per second between the oldest sample of the window and the newest.
   public var rate: Double {
-    guard let first = samples.first, let last = samples.last, last.time > first.time else { return 0 }
-    return Double(last.total &- first.total) / (Double(last.time - first.time) / 1e9)
+    guard let first = samples.first, let last = samples.last, last.time > first.time, last.total >= first.total
+    else { return 0 }
+    return Double(last.total - first.total) / (Double(last.time - first.time) / 1e9)
   }
 }

@@ -50,8 +50,12 @@ final class BodySums: Sendable {
     mutating func take() -> [Job] {
       guard !isLed, !waiting.isEmpty else { return [] }
       guard waiting.count >= ParallelSums.lanes || onTheirWay < enoughOnTheirWay || isOverdue else { return [] }
-      let batch = waiting.prefix(waiting.count < worthGathering ? 1 : ParallelSums.lanes)
-      waiting.removeFirst(batch.count)
+      // A short one would wait for a long one.
+      let alike = waiting.filter {
+        $0.body.length / 4 <= waiting[0].body.length && waiting[0].body.length / 4 <= $0.body.length
+      }
+      let batch = alike.prefix(alike.count < worthGathering ? 1 : ParallelSums.lanes)
+      waiting.removeAll { job in batch.contains { $0 === job } }
       isLed = true
       isOverdue = isOverdue && !waiting.isEmpty
       onTheirWay += batch.count

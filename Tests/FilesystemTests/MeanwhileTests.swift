@@ -34,6 +34,38 @@ import Testing
     return (bench, bytes)
   }
 
+  @Test func aFileMadeDuringAListingAndForgottenIsThere() throws {
+    let bench = try Bench(lifetime: 100)
+    try bench.put("d/", "")
+    try bench.put("d/old", "x")
+    let directory = try bench.inode("d")
+    let start = bench.filesystem.configuration.time.monotonic
+    try bench.save("d/new", "y".utf8)
+    try bench.save("d/gone", "y".utf8)
+    let (new, gone) = (try bench.inode("d/new"), try bench.inode("d/gone"))
+    try bench.unlink("d/gone")
+    for inode in [new, gone] { bench.filesystem.forget(inode, count: .max) }
+    #expect(bench.filesystem.tree.view(new) == nil)
+    // A listing that was made before all of that arrives now.
+    let old = RemoteEntry.listedFile(
+      try #require(bench.memory.list(ListRequest(prefix: "d/old", delimited: false)).entries.first))
+    bench.filesystem.tree.store([FileName("old"): old], for: directory, isMarked: false, askedAt: start)
+    #expect(try bench.exists("d/new") && bench.exists("d/old") && !bench.exists("d/gone"))
+    #expect(try bench.names("d") == ["new", "old"])
+  }
+
+  @Test func aFileThatIsOpenedOnlyToBeReadAndCutIsStoredAtClose() throws {
+    let bench = try Bench(lifetime: 100, rootIsMarked: false)
+    try bench.put("a", "some bytes", metadata: ["mode": "33152", "theirs": "kept"])
+    _ = try bench.names("")
+    let mode = OpenMode(reads: true, writes: false, truncates: true)
+    let handle = try bench.filesystem.open(try bench.inode("a"), mode, bench.context).handle
+    try bench.filesystem.flush(handle, bench.context)
+    #expect(bench.text("a")?.isEmpty == true)
+    #expect(try bench.metadata("a")["theirs"] == "kept" && bench.metadata("a")["mode"] == "33152")
+    bench.filesystem.release(handle)
+  }
+
   @Test func aFileOpenedDuringItsRenameIsReadToItsEnd() throws {
     let (bench, bytes) = try large()
     let inode = try bench.inode("d/a")

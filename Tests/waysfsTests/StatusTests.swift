@@ -55,6 +55,23 @@ struct StatusModelTests {
     }
   }
 
+  @Test func whatMakesNoSenseIsNotBelieved() {
+    #expect(Plausibility.of(fullStatus()))
+    let changes: [(inout MountStatus) -> Void] = [
+      { $0.report.buckets[0].pendingFiles = -1 }, { $0.uptimeSeconds = 1e300 }, { $0.uptimeSeconds = .nan },
+      { $0.uptimeSeconds = -1 }, { $0.report.buckets[0].journal?.recoveredFiles = .min },
+      { $0.report.buckets[0].receivedBytes = .max }, { $0.logLevel = "\u{1B}[2J" }, { $0.version = "1\n2" },
+      { $0.report.buckets[0].uploads[0].state = "\u{7}" }, { $0.report.operations[0].operation = "\u{9B}2J" },
+      { $0.report.buckets.append($0.report.buckets[0]) }, { $0.report.operations.append($0.report.operations[0]) },
+      { $0.report.buckets[0].requests.append($0.report.buckets[0].requests[0]) },
+    ]
+    for change in changes {
+      var status = fullStatus()
+      change(&status)
+      #expect(!Plausibility.of(status))
+    }
+  }
+
   @Test func attentionIsForWhatIsWrong() {
     #expect(finding(fullStatus()).needsAttention)
     #expect(!finding(fullStatus(failed: 0)).needsAttention)

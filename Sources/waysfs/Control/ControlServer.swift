@@ -73,9 +73,11 @@ final class ControlServer: Sendable {
       defer { thread = nil }
       return thread
     }
-    guard let running else { return }
-    writeAll(wake.writing, [0])
-    running.join()
+    if let running {
+      writeAll(wake.writing, [0])
+      running.join()
+    }
+    // Without a thread, too: who connects would wait for an answer.
     unlink(path)
   }
 }
@@ -97,6 +99,8 @@ private struct ControlLoop {
   let time: TimeSource
   let answer: ControlServer.Answer
   private var connections: [Connection] = []
+  /// Nobody is let in before: the process had no descriptor left.
+  private var acceptsAgain: UInt64 = 0
 
   init(listener: Int32, wake: Int32, owner: UInt32, time: TimeSource, answer: @escaping ControlServer.Answer) {
     (self.listener, self.wake, self.owner, self.time, self.answer) = (listener, wake, owner, time, answer)
@@ -114,7 +118,7 @@ private struct ControlLoop {
 
   /// Waits for the sockets and does what they are ready for; false when the server is to end.
   private mutating func waitForWork() -> Bool {
-    let takesMore = connections.count < ControlServer.mostConnections
+    let takesMore = connections.count < ControlServer.mostConnections && acceptsAgain <= time.monotonic
     var requests = [
       pollfd(fd: wake, events: Int16(POLLIN), revents: 0),
       pollfd(fd: takesMore ? listener : -1, events: Int16(POLLIN), revents: 0),
@@ -132,14 +136,19 @@ private struct ControlLoop {
 
   /// Milliseconds to the first deadline; -1 for ever.
   private var timeout: Int32 {
-    guard let first = connections.map(\.deadline).min() else { return -1 }
     let now = time.monotonic
+    let pause = acceptsAgain > now ? [acceptsAgain] : []
+    guard let first = (connections.map(\.deadline) + pause).min() else { return -1 }
     return first <= now ? 0 : Int32(clamping: (first - now) / 1_000_000 + 1)
   }
 
   private mutating func accept() {
     let descriptor = Glibc.accept(listener, nil, nil)
-    guard descriptor >= 0 else { return }
+    guard descriptor >= 0 else {
+      // The one that waits goes on waiting, and would wake this thread at once, again and again.
+      if [EMFILE, ENFILE, ENOMEM, ENOBUFS].contains(errno) { acceptsAgain = time.monotonic + 100_000_000 }
+      return
+    }
     _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
     _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
     let peer = ControlSocket.peer(of: descriptor)

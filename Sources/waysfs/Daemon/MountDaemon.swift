@@ -173,7 +173,9 @@ final class MountDaemon: Sendable {
     sleepInterval(seconds: gracePeriod)
     guard sequence.withLock({ $0.phase }) != .ended else { return }
     if outcome == .done {
-      log.notice("the mount is used in another mount namespace, too; ending it", metadata: ["on": "\(plan.mountPoint)"])
+      log.notice(
+        "the mount is still in use, perhaps in another mount namespace; ending it",
+        metadata: ["on": "\(plan.mountPoint)"])
     }
     engine.endSession()
   }

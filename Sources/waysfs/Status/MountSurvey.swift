@@ -69,8 +69,9 @@ struct MountSurvey {
     for user in Set([context.uid] + mounts.compactMap(\.userID)).sorted() {
       for record in directories(of: user).flatMap({ ForeignRecord.all(in: $0) }) {
         let mount = mounts.last { $0.mountpoint.utf8.elementsEqual(record.contents.mountPoint.utf8) }
-        // Who answers for somebody else's mount is not believed.
-        guard mount == nil || mount?.userID == user, !findings.contains(where: { $0.isAt(record.contents.mountPoint) })
+        // Who answers for somebody else's mount is not believed, and nobody else's process is asked without a mount.
+        guard mount.map({ $0.userID == user }) ?? (user == context.uid),
+          !findings.contains(where: { $0.isAt(record.contents.mountPoint) })
         else { continue }
         if let finding = finding(record, mount, of: user) { findings.append(finding) }
       }
@@ -123,7 +124,9 @@ struct MountSurvey {
     var finding = MountFinding(
       mountPoint: contents.mountPoint, source: contents.source, state: .serving, pid: contents.pid)
     guard record.isHeld else {
-      guard mount != nil else {
+      // It may have ended in good order since the table was read.
+      guard let mount, (try? MountTable.current())?.entries.contains(where: { $0.mountID == mount.mountID }) == true
+      else {
         if user == context.uid { record.removeIfAbandoned() }
         return nil
       }
@@ -152,7 +155,9 @@ struct MountSurvey {
 
   private static func askProcess(_ record: ForeignRecord) throws(Failure) -> MountStatus {
     let bytes = try record.ask(.status)
-    return try StatusJSON.decode(MountStatus.self, from: bytes).get()
+    let status = try StatusJSON.decode(MountStatus.self, from: bytes).get()
+    guard Plausibility.of(status) else { throw Failure("what its process answers makes no sense") }
+    return status
   }
 }
 
