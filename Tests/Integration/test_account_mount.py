@@ -9,6 +9,7 @@ import signal
 import threading
 import uuid
 from datetime import datetime
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import pytest
@@ -280,15 +281,19 @@ def test_many_buckets_cost_nothing_until_they_are_used(sandbox, waysfs, account_
 
     control.script = script
     root = account_mount("--all", *storage.options, environment=control.environment)
+    # One, of the mount itself: whether the server answers.
+    asked = list(storage.requests)
+    assert len(asked) == 1
     assert sorted(os.listdir(root)) == sorted([*names, sandbox.first])
     assert [os.stat(root / name).st_mtime for name in names] == [1705314600] * 500
     # Nobody went to any: no request was sent, and nothing is kept for it.
-    assert storage.requests == []
+    assert storage.requests == asked
     assert list((tmp_path / "cache").glob("many-*")) == []
     (pid,) = daemons(waysfs.binary, root)
     status = dict(line.split(":", 1) for line in open(f"/proc/{pid}/status"))
-    assert int(status["VmRSS"].split()[0]) < 64 * 1024
-    assert int(status["Threads"]) < 64
+    # Of a debug build on a machine with many processors; still not one of anything for each bucket.
+    assert int(status["VmRSS"].split()[0]) < 192 * 1024
+    assert int(status["Threads"]) < 200
     (root / sandbox.first / "file").write_bytes(b"x")
     assert [path.name[:12] for path in (tmp_path / "cache").iterdir() if (path / "lock").exists()] == [
         sandbox.first[:12]
@@ -375,7 +380,7 @@ def test_rotation_in_the_middle_of_an_upload_and_a_walk(sandbox, account_mount, 
     walk(rotate_at=3)
 
 
-@pytest.mark.time_limit(120)
+@pytest.mark.time_limit(300)
 def test_the_control_plane_goes_away(sandbox, account_mount, control):
     """For longer than anything that it said is believed."""
     root = account_mount("--all", "--metadata-ttl", "50ms", environment=control.environment)
@@ -455,7 +460,7 @@ def test_what_was_left_of_a_bucket_nobody_enters_is_sent(sandbox, waysfs, accoun
         assert stored == f"of {bucket}".encode() * 1000
 
 
-@pytest.mark.time_limit(120)
+@pytest.mark.time_limit(240)
 def test_the_end_takes_in_every_bucket(sandbox, waysfs, account_mount, storage, tmp_path):
     root = account_mount("--all", "--write-mode", "writeback", *storage.options)
     refuse_uploads(storage, sandbox.second)
@@ -480,15 +485,27 @@ def test_the_end_takes_in_every_bucket(sandbox, waysfs, account_mount, storage, 
     assert sandbox.s3.get_object(Bucket=sandbox.second, Key="unsent")["Body"].read() == b"y" * 100
 
 
-@pytest.mark.time_limit(120)
+@pytest.mark.time_limit(240)
 def test_a_bucket_that_vanishes_takes_nothing_along(sandbox, waysfs, account_mount, storage, tmp_path):
     root = account_mount("--all", "--write-mode", "writeback", "--metadata-ttl", "200ms", *storage.options)
     refuse_uploads(storage, sandbox.second)
     (root / sandbox.second / "unsent").write_bytes(b"precious" * 1000)
     (root / sandbox.first / "file").write_bytes(b"x")
-    for key in [entry["Key"] for entry in sandbox.s3.list_objects_v2(Bucket=sandbox.second).get("Contents", [])]:
-        sandbox.s3.delete_object(Bucket=sandbox.second, Key=key)
-    sandbox.call("DELETE", f"/v1/storage/buckets/{sandbox.second}")
+    tried = [("PUT", "unsent"), ("POST", "unsent")]
+    eventually(lambda: any((made.method, made.key) in tried for made in storage.requests), "it is tried")
+
+    def is_removed():
+        # The mount may be trying out the server there: its scratch object is in the way until it is done.
+        for entry in sandbox.s3.list_objects_v2(Bucket=sandbox.second).get("Contents", []):
+            sandbox.s3.delete_object(Bucket=sandbox.second, Key=entry["Key"])
+        try:
+            sandbox.call("DELETE", f"/v1/storage/buckets/{sandbox.second}")
+        except HTTPError as error:
+            assert error.code == 409
+            return False
+        return True
+
+    eventually(is_removed, "the bucket is removed")
     eventually(lambda: not (root / sandbox.second).exists(), "the bucket is gone")
     storage.script = lambda request, forward: forward()
     result = waysfs.run("umount", root, check=False, timeout=90)
@@ -518,6 +535,14 @@ def test_with_a_key_pair_alone_the_server_lists(server, new_bucket, mount):
     os.chmod(other / "file", 0o600)
     names = [entry["Name"] for entry in bucket.client.list_buckets()["Buckets"]]
     assert other.name in names and set(names) == set(os.listdir(root))
+    # To the kernel the directory that was removed is dead for as long as somebody is in it.
+    held = os.open(other, os.O_RDONLY | os.O_DIRECTORY)
+    (other / "file").unlink()
+    other.rmdir()
+    other.mkdir()
+    (other / "file").write_bytes(b"z")
+    os.close(held)
+    assert (other / "file").read_bytes() == b"z" and os.listdir(other) == ["file"]
     with fails("ENOTEMPTY"):
         other.rmdir()
     (other / "file").unlink()

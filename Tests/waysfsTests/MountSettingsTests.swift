@@ -182,24 +182,19 @@ struct MountSettingsTests {
   }
 
   @Test func whatWouldDoNothingIsAnError() throws {
-    func check(_ options: [String], hasAPIKey: Bool) throws {
+    func check(_ options: [String]) throws {
       let command = try #require(try Waysfs.parseAsRoot(["mount", "x", "/mnt"] + options) as? MountCommand)
       let request = MountRequest(bucket: nil, mountPoint: "/mnt", flags: command.flags)
       let layers = try request.layers(Self.context)
       let isAll = try MountSettings.mountsAll(layers: layers)
       let target = isAll ? MountTarget.account : .bucket(try BucketReference(parsing: "photos"))
-      try request.check(target, layers, hasAPIKey: hasAPIKey)
+      try request.check(target, layers)
     }
     for options in [["--allow-bucket-changes"], ["-o", "bucket_tier=standard"]] {
-      let error = try #require(throws: UsageError.self) { try check(options, hasAPIKey: true) }
+      let error = try #require(throws: UsageError.self) { try check(options) }
       #expect(error.message.contains("--all"))
-      try check(options + ["--all"], hasAPIKey: true)
+      try check(options + ["--all"])
     }
-    try check(["--all", "--allow-bucket-changes"], hasAPIKey: false)
-    let error = try #require(throws: UsageError.self) {
-      try check(["--all", "--bucket-tier", "enterprise"], hasAPIKey: false)
-    }
-    #expect(error.message.contains("API key"))
   }
 
   @Test func errorsNameTheVariable() throws {

@@ -49,13 +49,12 @@ struct MountRequest {
 
   /// What is said about making buckets needs to be about an account.
   /// - Throws: for an option that would do nothing. A profile may have it for other mounts.
-  func check(_ target: MountTarget, _ layers: [OptionLayer], hasAPIKey: Bool) throws(UsageError) {
+  func check(_ target: MountTarget, _ layers: [OptionLayer]) throws(UsageError) {
+    guard target != .account else { return }
     for layer in layers where layer.origin.isTyped {
       for option in [MountOption.allowBucketChanges, .bucketTier] {
         guard let value = layer.values[option] else { continue }
-        guard target == .account else { throw UsageError("\(value.spelledAs) is only for mounts with --all") }
-        guard option == .bucketTier, !hasAPIKey else { continue }
-        throw UsageError("\(value.spelledAs) needs an API key: with a key pair the server decides")
+        throw UsageError("\(value.spelledAs) is only for mounts with --all")
       }
     }
   }
@@ -73,7 +72,7 @@ struct MountRequest {
       // What the options say is checked first: it is what the user has just typed.
       let said = try MountSettings(target: target, mountPoint: mountPoint ?? "/", layers: layers, context: context)
       let credentials = try CredentialSearch(context, layers, controlPlane: said.controlPlane).find()
-      if mountPoint != nil { try check(target, layers, hasAPIKey: credentials.source.isAPIKey) }
+      if mountPoint != nil { try check(target, layers) }
       layers.append(try credentials.layer())
       let resolved =
         try mountPoint.map { path throws(Failure) in

@@ -4,9 +4,6 @@ enum CredentialSource: Hashable, Sendable {
   case keyPair(KeyPair, origin: String)
   /// The control plane hands one out for an API key. The address has no trailing slash.
   case controlPlane(apiKey: Secret, baseURL: String, origin: String)
-
-  /// Whether the control plane gives the key pair, and knows the buckets.
-  var isAPIKey: Bool { if case .controlPlane = self { true } else { false } }
 }
 
 /// What reading a small file gave.

@@ -67,9 +67,9 @@ final class BucketLayers: OpenBucket {
 
   /// What an earlier mount could not send goes first, so that nobody sees an older state; but a bucket that takes long
   /// is not waited for: then it goes on meanwhile.
-  func takeUpUnsent() {
+  func takeUpUnsent(atMost seconds: Double = 20) {
     guard journal != nil else { return }
-    shared.waitAWhile { [filesystem] in filesystem.takeUpUnsent() }
+    shared.waitAWhile(seconds: seconds) { [filesystem] in filesystem.takeUpUnsent() }
   }
 
   func prepareRemoval(_ cancellation: Cancellation?) throws(Errno) {

@@ -72,6 +72,7 @@ final class Mount: MountEngine {
 
   func mount() throws(Failure) {
     if let tree { openLeft(tree) } else { for bucket in buckets.all { bucket.takeUpUnsent() } }
+    buckets.beginServing()
     do throws(FuseSessionError) {
       try session.mount()
       let started = OneShot<FuseSessionError?>()

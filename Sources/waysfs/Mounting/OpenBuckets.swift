@@ -16,6 +16,8 @@ final class OpenBuckets: Sendable {
     var left = LeftBuckets()
     /// Open when nobody opens them any more.
     var opening: Gateway?
+    /// Whether requests come in: who waits for a bucket to be opened keeps a thread that serves the others, too.
+    var isServing = false
     var isEnding = false
   }
 
@@ -62,6 +64,9 @@ final class OpenBuckets: Sendable {
     }
   }
 
+  /// From now on requests come in.
+  func beginServing() { state.withLock { $0.isServing = true } }
+
   /// Begins no more of them, and waits for those that are being opened. The others stay left.
   private func stopOpening() {
     let opening = state.withLock { state in
@@ -79,7 +84,8 @@ final class OpenBuckets: Sendable {
       // First, so that what it has pending is never overlooked.
       add(bucket)
       state.withLock { _ = $0.troubled.remove(name) }
-      bucket.takeUpUnsent()
+      let isServing = state.withLock { $0.isServing }
+      bucket.takeUpUnsent(atMost: isServing ? 3 : 20)
       state.withLock { $0.left.opened(name) }
       return bucket
     } catch {

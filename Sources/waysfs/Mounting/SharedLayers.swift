@@ -81,8 +81,7 @@ final class SharedLayers: Sendable {
   }
 
   /// Does something on a thread of its own, and waits until it is done, but no longer than a user may wait for a mount.
-  func waitAWhile(_ body: @escaping @Sendable () -> Void) {
-    let longest = 20.0
+  func waitAWhile(seconds longest: Double = 20, _ body: @escaping @Sendable () -> Void) {
     let isOver = OneShot<Void>()
     let thread = Thread.start(name: "waysfs-unsent") {
       body()
