@@ -111,7 +111,7 @@ extension Filesystem {
   }
 
   /// What the bucket has under a key, when it is what an earlier upload of this file made; nil for somebody else's.
-  private func ownVersion(_ staged: StagedFile, _ key: ObjectKey) throws(WriteError) -> ObjectMetadata? {
+  func ownVersion(_ staged: StagedFile, _ key: ObjectKey) throws(WriteError) -> ObjectMetadata? {
     guard staged.mayHaveUploads else { return nil }
     do throws(ObjectStoreError) {
       return try present(key).flatMap { staged.mayHaveMade($0.etag) ? $0 : nil }

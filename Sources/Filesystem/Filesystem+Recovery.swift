@@ -183,6 +183,8 @@ extension Filesystem {
       _ = try upload(staged, UploadOrder(target, condition: file.record.condition, conditions: conditions))
     } catch {
       guard case .store(let cause) = error, cause.code == .preconditionFailed else { throw error }
+      // The program had gone on, and nobody heard that what it did next is stored.
+      if let own = try ownVersion(staged, target.key), staged.isOlder(than: own.size, of: target.key) { return }
       let kept = try Conflict.store(
         staged, target, host: configuration.host, time: configuration.time, conditions: conditions)
       log.warning(

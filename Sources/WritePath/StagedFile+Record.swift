@@ -109,6 +109,14 @@ extension StagedFile {
     }
   }
 
+  /// Whether a version that an earlier upload of this file made came after what is here: it was cut shorter than what is
+  /// still needed of the base, which no later state of the file would need.
+  public func isOlder(than size: UInt64, of key: ObjectKey) -> Bool {
+    state.withLock { state in
+      state.base?.key == key && state.present.gaps(in: 0..<state.size).last?.upperBound ?? 0 > size
+    }
+  }
+
   /// Notes what is about to happen to the file of the record, if there is one.
   public func markRecord(_ kind: JournalRecord.State) throws(WriteError) {
     do throws(Errno) {
