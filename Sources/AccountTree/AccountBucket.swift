@@ -33,6 +33,24 @@ public struct AccountBucket: Hashable, Sendable {
     ].compactMap { name, value in value.map { ("user.waysfs.\(name)", $0) } }
   }
 
+  /// Whether everything is known that the service says of a bucket. No answer says the tier.
+  var isWhole: Bool {
+    region != nil && createdText != nil && objectCount != nil && sizeBytes != nil && isPublic != nil
+  }
+
+  /// This, and what is not known here from another description of the same bucket.
+  func completed(by other: AccountBucket) -> AccountBucket {
+    var whole = self
+    whole.created = created ?? other.created
+    whole.createdText = createdText ?? other.createdText
+    whole.region = region ?? other.region
+    whole.tier = tier ?? other.tier
+    whole.objectCount = objectCount ?? other.objectCount
+    whole.sizeBytes = sizeBytes ?? other.sizeBytes
+    whole.isPublic = isPublic ?? other.isPublic
+    return whole
+  }
+
   /// What it takes, as far as that is known.
   var usage: Usage { Usage(bytes: sizeBytes ?? 0, objects: objectCount ?? 0) }
 }
@@ -80,6 +98,8 @@ public struct BucketAnswer: Hashable, Sendable {
 public protocol BucketDirectory: Sendable {
   /// Which there are.
   func list() throws(Errno) -> BucketAnswer
+  /// What is said of one alone, which may be more than the list says; nil where nobody says more.
+  func details(of name: String, _ cancellation: Cancellation?) throws(Errno) -> AccountBucket?
   /// Makes one.
   /// - Throws: EEXIST when the name is or was in use.
   func make(_ name: String, _ cancellation: Cancellation?) throws(Errno) -> AccountBucket

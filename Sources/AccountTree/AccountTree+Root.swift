@@ -95,7 +95,8 @@ extension AccountTree {
     _ inode: InodeID, _ context: CallContext
   ) throws(Errno) -> [(name: String, value: String)] {
     guard let (branch, inBucket) = try branch(of: inode.value), inBucket == InodeID.root.value else { return [] }
-    return try list.current(.bucket(branch.name), context.cancellation).bucket(branch.name)?.extendedAttributes ?? []
+    let bucket = try list.current(.bucket(branch.name), context.cancellation).bucket(branch.name)
+    return bucket.map { list.details(of: $0, context.cancellation).extendedAttributes } ?? []
   }
 
   // MARK: What is shown

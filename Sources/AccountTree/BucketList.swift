@@ -26,6 +26,8 @@ final class BucketList: Sendable {
 
   private struct State {
     var book: BucketBook
+    /// What was said of single buckets, where the list leaves something out, and until when it is believed (monotonic).
+    var details: [FileName: (bucket: AccountBucket?, until: UInt64)] = [:]
     var waiters: [Int: Basics.Semaphore] = [:]
     var nextWaiter = 0
   }
@@ -98,6 +100,21 @@ final class BucketList: Sendable {
     }
   }
 
+  /// A bucket with all that the service says of it: asks for it alone where the list leaves something out, once in a
+  /// lifetime. Blocks. What nobody says is left out.
+  func details(of bucket: AccountBucket, _ cancellation: Cancellation?) -> AccountBucket {
+    guard !bucket.isWhole else { return bucket }
+    let (name, now) = (FileName(bucket.name), time.monotonic)
+    let (known, lifetime) = state.withLock { ($0.details[name], $0.book.lifetime) }
+    var said = known?.bucket
+    if known.map({ $0.until <= now }) ?? true {
+      do throws(Errno) { said = try directory.details(of: bucket.name, cancellation) } catch {}
+      let answer = said
+      state.withLock { $0.details[name] = (answer, now &+ UInt64(lifetime * 1e9)) }
+    }
+    return said.map(bucket.completed) ?? bucket
+  }
+
   func made(_ bucket: AccountBucket) {
     let now = time.monotonic
     state.withLock { $0.book.made(bucket, now: now) }
@@ -105,7 +122,10 @@ final class BucketList: Sendable {
 
   func removed(_ name: FileName) {
     let now = time.monotonic
-    state.withLock { $0.book.removed(name, now: now) }
+    state.withLock { state in
+      state.book.removed(name, now: now)
+      state.details[name] = nil
+    }
   }
 
   /// What is known has turned out to be wrong.

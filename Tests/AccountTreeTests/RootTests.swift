@@ -207,6 +207,29 @@ import Testing
       #expect(try bench.tree.extendedAttributes(try bench.inode(path), bench.context).isEmpty)
     }
   }
+
+  @Test func whatTheListLeavesOutIsAskedForOnceInALifetime() throws {
+    let account = FakeAccount("aaa")
+    account.change { state in
+      var bare = AccountBucket(name: "aaa")
+      bare.objectCount = 7
+      state.buckets["aaa"] = bare
+      state.details["aaa"] = FakeAccount.bucket("aaa")
+    }
+    let bench = try Bench(account)
+    let inode = try bench.inode("aaa")
+    for _ in 0..<3 {
+      #expect(try bench.tree.extendedAttribute(inode, "user.waysfs.region", bench.context) == "no-oslo-1")
+      // The list is newer.
+      #expect(try bench.tree.extendedAttribute(inode, "user.waysfs.object_count", bench.context) == "7")
+    }
+    #expect(account.state.withLock { $0.detailQuestions } == 1)
+    bench.clock.advance(seconds: 10)
+    // Nobody answers: what was said stays.
+    account.change { $0.failure = .ioError }
+    #expect(try bench.tree.extendedAttribute(inode, "user.waysfs.is_public", bench.context) == "false")
+    #expect(account.state.withLock { $0.detailQuestions } == 2)
+  }
 }
 
 /// Making and removing buckets, and what the root refuses.

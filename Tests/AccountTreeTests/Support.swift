@@ -16,6 +16,9 @@ final class FakeAccount: BucketDirectory {
   struct State {
     var buckets: [String: AccountBucket] = [:]
     var failure: Errno?
+    /// What is said of single ones.
+    var details: [String: AccountBucket] = [:]
+    var detailQuestions = 0
     var isWhole = true
     var questions = 0
     /// Called once, while the next question is on its way.
@@ -54,6 +57,15 @@ final class FakeAccount: BucketDirectory {
     meanwhile?()
     if let failure { throw failure }
     return answer
+  }
+
+  func details(of name: String, _ cancellation: Cancellation?) throws(Errno) -> AccountBucket? {
+    let (details, failure) = state.withLock { state in
+      state.detailQuestions += 1
+      return (state.details[name], state.failure)
+    }
+    if let failure { throw failure }
+    return details
   }
 
   func make(_ name: String, _ cancellation: Cancellation?) throws(Errno) -> AccountBucket {

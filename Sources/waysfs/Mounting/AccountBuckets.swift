@@ -28,6 +28,17 @@ struct AccountBuckets: BucketDirectory {
     }
   }
 
+  func details(of name: String, _ cancellation: Cancellation?) throws(Errno) -> AccountBucket? {
+    do throws(ControlPlaneError) {
+      return AccountBucket(
+        try account.ask { plane throws(ControlPlaneError) in
+          try plane.bucket(named: name, cancellation: cancellation)
+        })
+    } catch {
+      throw report("asking for a bucket", error)
+    }
+  }
+
   func make(_ name: String, _ cancellation: Cancellation?) throws(Errno) -> AccountBucket {
     do throws(ControlPlaneError) {
       return try account.ask { plane throws(ControlPlaneError) in
@@ -108,6 +119,8 @@ struct ServerBuckets: BucketDirectory {
       throw log.report("listing the buckets", error)
     }
   }
+
+  func details(of name: String, _ cancellation: Cancellation?) -> AccountBucket? { nil }
 
   private func answer(_ cancellation: Cancellation?) throws(ObjectStoreError) -> BucketAnswer {
     BucketAnswer(
