@@ -22,12 +22,14 @@ struct MountProcess {
     let record = try RuntimeRecord(directory: directory, contents: contents)
     let control = MountControl(
       directory: directory, mountPoint: plan.mountPoint, source: plan.target.source, threshold: threshold)
+    control.start(log)
     let daemon = MountDaemon(plan: plan, log: log, readiness: readiness, manager: manager)
     do throws(Failure) {
       return try daemon.run(
         connect: connect, probe: Self.probe, record: record, control: control,
         detach: { if readiness.isBackground { Detachment.complete() } })
     } catch {
+      control.stop()
       record.finish()
       manager?.tell([.status("Cannot mount: \(error.description)")])
       log.error("cannot mount", metadata: ["reason": "\(error.description)"])
