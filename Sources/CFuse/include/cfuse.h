@@ -188,6 +188,12 @@ void waysfs_session_set_context(struct waysfs_session *session, void *context);
 int waysfs_session_mount(struct waysfs_session *session, const char *path, char *message, size_t message_size);
 
 /*
+ * Has the kernel follow no symbolic links on a mount (MOUNT_ATTR_NOSYMFOLLOW), which libfuse 3.14 cannot ask for. Only
+ * for root. Returns 0 or a negative errno: -ENOSYS or -EINVAL before Linux 5.14.
+ */
+int waysfs_follow_no_links(const char *path);
+
+/*
  * Frees a session and closes its device, which ends the connection to the kernel. Unmounts nothing. Only after `wait`
  * returned (or `start` was never called) and every request was answered.
  */
