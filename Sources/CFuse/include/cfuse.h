@@ -123,8 +123,10 @@ struct waysfs_callbacks {
   void (*create)(
       void *context, waysfs_request request, uint64_t parent, const char *name, uint32_t mode, int32_t flags);
   void (*read)(void *context, waysfs_request request, uint64_t handle, uint64_t offset, size_t count);
+  /* `writeback`: the kernel writes pages of a mapping back; no program writes. */
   void (*write)(
-      void *context, waysfs_request request, uint64_t handle, uint64_t offset, const void *bytes, size_t count);
+      void *context, waysfs_request request, uint64_t handle, uint64_t offset, const void *bytes, size_t count,
+      bool writeback);
   void (*flush)(void *context, waysfs_request request, uint64_t handle);
   void (*sync)(void *context, waysfs_request request, uint64_t handle);
   void (*release)(void *context, waysfs_request request, uint64_t handle);
@@ -342,9 +344,12 @@ int waysfs_warm(int file, uint64_t offset, uint64_t length, uint64_t *cached);
 
 /*
  * Make the kernel forget the pages and attributes of an inode, or a name. Return 0 (also when it knew nothing of them)
- * or a negative errno. They may block on requests under way: never call them from a callback.
+ * or a negative errno. They may block on requests under way: never call them from a callback, but for the one that says
+ * so.
  */
 int waysfs_session_invalidate_inode(struct waysfs_session *session, uint64_t inode);
+/* The attributes alone: that waits for nobody, and may be called from a callback. */
+int waysfs_session_invalidate_attributes(struct waysfs_session *session, uint64_t inode);
 int waysfs_session_invalidate_entry(
     struct waysfs_session *session, uint64_t parent, const char *name, size_t length);
 
