@@ -44,9 +44,10 @@ int clinux_open_direct(const char *path, int *error);
 /// The effective user of whoever is at the other end of a connected Unix socket (SO_PEERCRED, unix(7)).
 int clinux_peer_user(int socket, unsigned *user);
 
-/// A socket to send datagrams from, not inherited across exec (unix(7)); -1 when there is none. Sending waits a second at
-/// most for a receiver that is behind.
-int clinux_datagram_socket(void);
+/// A socket to send datagrams from, not inherited across exec (unix(7)); -1 when there is none. `size` is asked for as
+/// its buffer, of which the system grants no more than it wants to; a datagram that does not fit is too large. Sending
+/// waits a second at most for a receiver that is behind.
+int clinux_datagram_socket(int size);
 
 /// Sends a datagram to the socket at a path, or to an abstract one when the path begins with `@`. EMSGSIZE or ENOBUFS say
 /// that it is too large, EAGAIN that the receiver is behind: at once, or when a second is over and `waits`.

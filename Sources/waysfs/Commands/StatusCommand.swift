@@ -52,7 +52,7 @@ struct StatusCommand: ParsableCommand {
     if watch { try status.watch(mountPoint) }
     let findings = try status.findings(mountPoint)
     if prometheus {
-      try status.show(PrometheusText(findings, now: status.now).text)
+      try status.show(PrometheusText(findings).text)
       return .success
     }
     try status.show(json ? try Status.json(findings) : status.text(findings, isOne: mountPoint != nil) + "\n")
@@ -63,12 +63,8 @@ struct StatusCommand: ParsableCommand {
 /// What `waysfs status` does.
 struct Status {
   var survey: MountSurvey
-  var time = TimeSource.system
   /// Writes to standard output.
   var show: (String) throws(Failure) -> Void = printOutput
-
-  /// Seconds since the epoch.
-  var now: Double { Double(time.wall.seconds) + Double(time.wall.nanoseconds) / 1e9 }
 
   func findings(_ mountPoint: String?) throws(Failure) -> [MountFinding] {
     guard let mountPoint else { return try survey.all() }

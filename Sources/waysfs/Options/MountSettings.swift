@@ -93,7 +93,7 @@ extension MountSettings {
     let options = LayeredOptions(layers)
     self.target = target
     self.mountPoint = mountPoint
-    endpoint = try options.read(.endpoint, default: "https://storage.wayscloud.services", Endpoint.init(parsing:))
+    endpoint = try options.endpoint()
     region = try options.read(.region, default: "eu-north-1", Self.regionName)
     addressing = try options.read(.addressing, default: "path") { text in Addressing(rawValue: text) ?? .path }
     readOnly = try options.read(.readOnly, default: "no", OptionValue.flag)
@@ -143,6 +143,11 @@ extension MountSettings {
     try LayeredOptions(layers).readIfSet(.caFile) { text throws(UsageError) in
       try OptionValue.path(text, relativeTo: context.workingDirectory)
     }
+  }
+
+  /// The server, as these options say.
+  static func endpoint(layers: [OptionLayer]) throws(UsageError) -> Endpoint {
+    try LayeredOptions(layers).endpoint()
   }
 
   /// Where files being written are kept, as these options say; for commands that mount nothing.
@@ -275,6 +280,10 @@ private struct LayeredOptions {
       }
     }
     return nil
+  }
+
+  func endpoint() throws(UsageError) -> Endpoint {
+    try read(.endpoint, default: "https://storage.wayscloud.services", Endpoint.init(parsing:))
   }
 
   func isSet(_ option: MountOption) -> Bool { layers.contains { $0.values[option] != nil } }
