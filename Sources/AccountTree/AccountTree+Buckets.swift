@@ -15,6 +15,8 @@ extension AccountTree {
     }
     try requireChanges()
     if let problem = BucketName.problem(with: name.string) { throw problem }
+    // An answer of this moment: not every server minds that it makes a bucket which is there already.
+    list.expire()
     guard try list.current(.all, context.cancellation).bucket(name) == nil else { throw .fileExists }
     let bucket = try changing { () throws(Errno) in try directory.make(name.string, context.cancellation) }
     list.made(bucket)
