@@ -125,7 +125,7 @@ final class Bench: Sendable {
 
   init(
     _ account: FakeAccount, readOnly: Bool = false, allowsChanges: Bool = true, lifetime: Double = 10,
-    unsent: [String] = []
+    unsent: [String] = [], noteAppeared: @escaping @Sendable ([String]) -> Void = { _ in }
   ) throws {
     self.account = account
     let directory = try TemporaryDirectory()
@@ -139,7 +139,7 @@ final class Bench: Sendable {
       time: clock.timeSource)
     tree = AccountTree(
       directory: account, first: try account.list(), configuration: configuration,
-      log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, unsent: { unsent }
+      log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, unsent: { unsent }, noteAppeared: noteAppeared
     ) { [clock] name, kernel throws(Errno) in
       do {
         let bucket = try FakeBucket(name, directory.path, room, reading, clock)
