@@ -114,9 +114,9 @@ final class Exchange<Value: Sendable>: Sendable {
   ) {
     if let failure { return repeatAfter(failure, credentials) }
     guard case .success(.value(let value)) = outcome else { return }
-    core.credentials.noteAccepted(credentials)
+    core.credentials.noteAccepted(credentials, for: operation.bucket)
     let lastCost = state.withLock { $0.lastCost }
-    core.budget.withLock { $0.succeeded(lastCost: lastCost) }
+    core.noteSuccess(operation.bucket, lastCost: lastCost)
     finish(.success(value))
   }
 
@@ -150,7 +150,7 @@ final class Exchange<Value: Sendable>: Sendable {
     }
     let delay = core.retry.delay(
       afterFailures: failures, random: core.random(), retryAfter: failure.retryAfter)
-    guard let delay, core.budget.withLock({ $0.withdraw(cost) }) else { return finish(.failure(failure.error)) }
+    guard let delay, core.mayRetry(operation.bucket, cost) else { return finish(.failure(failure.error)) }
     log(failure, "again in \(Int(delay * 1000)) ms")
     wait(delay, cost, failure)
   }

@@ -18,6 +18,7 @@ enum Composition {
     var configuration = HTTPTransport.Configuration()
     configuration.connectionsPerHost = settings.connections
     configuration.totalConnections = settings.connections
+    configuration.isShared = settings.target == .account
     configuration.caFile = settings.caFile
     let transport = try start(configuration)
     do throws(Failure) {
