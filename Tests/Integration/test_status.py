@@ -381,8 +381,9 @@ def test_nothing_is_wrong_while_it_starts_and_ends(bucket, mount, middle):
         assert exposition.value(families, "waysfs_up") == 1
         assert exposition.value(families, "waysfs_state", state="starting") == 1
         assert exposition.value(families, "waysfs_state", state="serving") == 0
-        shown = mounted.waysfs.run("status")
-        assert f"{mounted.path}" in shown.stdout and " starting " in shown.stdout
+        # The machine may have other mounts, which are not for this test to judge.
+        shown = mounted.waysfs.run("status", check=False).stdout
+        assert any(line.startswith(f"{mounted.path} ") and " starting " in line for line in shown.splitlines())
     finally:
         gate.set()
     states = []
