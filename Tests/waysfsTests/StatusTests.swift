@@ -172,6 +172,18 @@ struct StatusModelTests {
     }
   }
 
+  @Test func whatIsDrawnFitsTheTerminal() {
+    let terminal = TerminalSize(columns: 20, rows: 5)
+    #expect(terminal.drawing("a\n\nb") == "\u{1B}[Ha\u{1B}[K\r\n\u{1B}[K\r\nb\u{1B}[K\r\n\u{1B}[J")
+    let long = (1...50).map { "line \($0) of a table that is wide" }.joined(separator: "\n")
+    let lines = terminal.drawing(long).split(separator: "\r\n")
+    #expect(lines.count == 5 && lines[0] == "\u{1B}[Hline 1 of a table t\u{1B}[K")
+    #expect(lines[2] == "line 3 of a table t\u{1B}[K" && lines[3] == "... and 47 more lin\u{1B}[K")
+    #expect(lines[4] == "\u{1B}[J")
+    #expect(TerminalSize(columns: 1, rows: 1).drawing("ab\ncd").hasPrefix("\u{1B}[H.\u{1B}[K\r\n"))
+    #expect(TerminalSize(of: -1) == nil)
+  }
+
   static let durations: [(Double, String)] = [
     (0, "0 us"), (0.0000125, "13 us"), (0.0034, "3.4 ms"), (0.0999, "99.9 ms"), (0.25, "250 ms"), (2.25, "2.3 s"),
     (75, "75 s"), (1e300, "1000000000 s"),
