@@ -132,6 +132,8 @@ extension FileContent.State {
     guard isClean, version?.etag != known.etag, staged?.retireIfClean() ?? true else { return nil }
     if opens > 0 || staged != nil { epoch += 1 }
     version = known
+    // An empty object of ours may go with a rename; this is somebody's.
+    isPlaceholder = false
     defer { staged = nil }
     return staged
   }

@@ -161,10 +161,18 @@ extension Filesystem {
     }
   }
 
-  /// Removes the local bytes of a file that nobody needs. What was closed before a write failed is still needed.
+  /// Removes the local bytes of a file that nobody needs. What was closed before a write failed is still needed, and what
+  /// the disk may have lost is for a person to look at.
   func discard(_ staged: StagedFile) {
-    guard staged.failure != nil, staged.isRecorded else { return staged.discard() }
-    guard let pending = staged.setAside() else { return }
+    guard staged.failure != nil, staged.isRecorded || staged.hasLostBytes else { return staged.discard() }
+    let lostBytes = staged.hasLostBytes
+    let pending = staged.setAside()
+    if lostBytes {
+      log.error(
+        "the disk of the journal lost bytes that were written; what is there of the file is kept",
+        metadata: ["kept": "\(journal?.directory.string ?? "")"])
+    }
+    guard let pending else { return }
     log.error(
       "the version that was closed before a write failed is kept, and sent",
       metadata: ["kept": "\(journal?.directory.string ?? "")"])

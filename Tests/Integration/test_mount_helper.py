@@ -146,6 +146,10 @@ def test_a_user_mounts_what_fstab_allows(world, line, bucket):
     # mount(8) adds the last three for a user.
     assert {f"user_id={world.NOBODY}", "nosuid", "nodev", "noexec"} <= set(world.shows("OPTIONS").split(","))
     world.run("sh", "-c", "echo hello >/mnt/data/file", user=world.NOBODY)
+    # The secrets in it are not for other programs of that user: what /proc shows of it is root's.
+    process = f"/proc/{world.daemon()}"
+    assert f"\nUid:\t{world.NOBODY}\t" in Path(f"{process}/status").read_text()
+    assert os.stat(f"{process}/environ").st_uid == os.stat(f"{process}/mem").st_uid == 0
     world.run("umount", "/mnt/data", user=world.NOBODY)
     assert world.shows("SOURCE") == "" and bucket.get("file") == b"hello\n"
 

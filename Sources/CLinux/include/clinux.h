@@ -1,5 +1,6 @@
 #pragma once
 
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -65,3 +66,7 @@ int clinux_enter_mount_namespace(const char *file);
 
 /// Gives a mount other flags, MS_REMOUNT aside (mount(2)).
 int clinux_remount(const char *path, unsigned long flags);
+
+/// Takes a signal of a semaphore, or waits for one as long as it says, by a clock that nobody sets (sem_clockwait(3));
+/// ETIMEDOUT when the time is over.
+int clinux_wait(sem_t *semaphore, long long nanoseconds);

@@ -52,10 +52,10 @@ struct StatusCommand: ParsableCommand {
     if watch { try status.watch(mountPoint) }
     let findings = try status.findings(mountPoint)
     if prometheus {
-      status.show(PrometheusText(findings).text)
+      try status.show(PrometheusText(findings).text)
       return .success
     }
-    status.show(json ? try Status.json(findings) : status.text(findings, isOne: mountPoint != nil) + "\n")
+    try status.show(json ? try Status.json(findings) : status.text(findings, isOne: mountPoint != nil) + "\n")
     return findings.contains(where: \.needsAttention) ? .needsAttention : .success
   }
 }
@@ -64,7 +64,7 @@ struct StatusCommand: ParsableCommand {
 struct Status {
   var survey: MountSurvey
   /// Writes to standard output.
-  var show: (String) -> Void = { writeAll(STDOUT_FILENO, Array($0.utf8)) }
+  var show: (String) throws(Failure) -> Void = printOutput
 
   func findings(_ mountPoint: String?) throws(Failure) -> [MountFinding] {
     guard let mountPoint else { return try survey.all() }
@@ -88,7 +88,7 @@ struct Status {
       guard let terminal = TerminalSize(of: STDOUT_FILENO) else {
         throw Failure("--watch draws on a terminal, and standard output is none", exitCode: .usage)
       }
-      show(terminal.drawing(text))
+      try show(terminal.drawing(text))
       sleepInterval(seconds: 1)
     }
   }
@@ -139,6 +139,6 @@ struct LogLevelCommand: ParsableCommand {
     let answer = try MountSurvey(context: .current()).record(mountPoint).ask(request)
     guard level == nil else { return }
     let name = LineFormat.escaped(String(decoding: answer, as: UTF8.self))
-    writeAll(STDOUT_FILENO, Array("\(name)\n".utf8))
+    try printOutput("\(name)\n")
   }
 }

@@ -138,6 +138,13 @@ extension MountSettings {
     try LayeredOptions(layers).read(.allBuckets, default: "no", OptionValue.flag)
   }
 
+  /// The certificates to trust, as these options say; for commands that mount nothing.
+  static func caFile(layers: [OptionLayer], context: ProcessContext) throws(UsageError) -> String? {
+    try LayeredOptions(layers).readIfSet(.caFile) { text throws(UsageError) in
+      try OptionValue.path(text, relativeTo: context.workingDirectory)
+    }
+  }
+
   /// The server, as these options say.
   static func endpoint(layers: [OptionLayer]) throws(UsageError) -> Endpoint {
     try LayeredOptions(layers).endpoint()
@@ -232,7 +239,7 @@ extension MountSettings {
 
   /// What to tell the user when the control group will not let the process have what the options promise it.
   var memoryWarning: String? {
-    guard let memoryAllowed, memoryLimit + (64 << 20) > memoryAllowed else { return nil }
+    guard let memoryAllowed, memoryAllowed < 64 << 20 || memoryLimit > memoryAllowed - (64 << 20) else { return nil }
     let (limit, allowed) = (ByteCount.text(memoryLimit), ByteCount.text(memoryAllowed))
     return "with a memory limit of \(limit) this process may need 64 MiB more, and its control group allows \(allowed)"
   }
