@@ -135,11 +135,10 @@ public final class FuseSession: Sendable {
 
   /// Has the kernel ask the session something that is answered from memory (statvfs(3), which leaves nothing in the page
   /// cache), and blocks until the answer is there: for ever if nobody answers. Returns at once when the mount is gone or
-  /// hidden. For a thread of its own.
+  /// hidden, or cannot be reached without asking the filesystem that its mount point is on. For a thread of its own.
   public func ask() {
     guard let entry, (try? MountTable.current())?.top(at: entry.mountpoint)?.mountID == entry.mountID else { return }
-    var answer = statvfs()
-    _ = statvfs(entry.mountpoint, &answer)
+    waysfs_ask(entry.mountpoint)
   }
 
   /// The mount while it is there.

@@ -51,6 +51,30 @@ import Testing
     }
   }
 
+  /// The directory it is mounted on may be on a filesystem that hangs: that is no fault of this one.
+  @Test func askingDoesNotWaitForTheFilesystemOfTheMountPoint() throws {
+    let (hangs, gate) = (Signal(), Signal())
+    var hooks = FakeFilesystem.Hooks(lifetime: 0)
+    hooks.lookup = { (_, _) throws(Errno) in if hangs.isSet { _ = gate.wait(seconds: 3 * patience) } }
+    let outer = FakeFilesystem(hooks)
+    outer.add("directory", mode: S_IFDIR | 0o755)
+    try withMount(outer) { (outside) throws in
+      try withMount(FakeFilesystem(), adjusting: { $0.mountpoint = outside.at("directory") }) { (mount) throws in
+        let session = mount.session
+        session.ask()
+        hangs.set()
+        let asked = Signal()
+        let thread = try startThread {
+          session.ask()
+          asked.set()
+        }
+        #expect(asked.wait())
+        gate.set()
+        pthread_join(thread, nil)
+      }
+    }
+  }
+
   @Test func anOwnQuestionGoesTheWayOfARequestAndWaitsForAThread() throws {
     let (inside, gate, asked) = (Signal(), Signal(), Signal())
     var hooks = FakeFilesystem.Hooks()

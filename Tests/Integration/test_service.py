@@ -93,6 +93,7 @@ def test_ready_when_the_mount_answers(bucket, service, manager, proxy):
     started = []
     starting.start()
     eventually(lambda: hold.held, "the server is asked")
+    manager.wait(f"STATUS=Starting: connecting to {middle.endpoint}")
     assert "READY=1" not in manager.lines
     hold.release()
     manager.wait("READY=1")

@@ -340,6 +340,13 @@ size_t waysfs_add_entry(
  */
 int waysfs_warm(int file, uint64_t offset, uint64_t length, uint64_t *cached);
 
+/*
+ * For any process: has the kernel ask the mount at a path something that leaves nothing in the page cache, and waits for
+ * the answer, whatever it is. What the path leads through is asked nothing, since it might hang: where it would have to
+ * be (a mount point on NFS, for one), this returns at once. Before Linux 5.12 it is asked all the same.
+ */
+void waysfs_ask(const char *path);
+
 /* --- notify.c -------------------------------------------------------------------------------------------------- */
 
 /*
