@@ -1,13 +1,6 @@
-#define _GNU_SOURCE
-
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/openat2.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/statvfs.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "internal.h"
 
@@ -26,19 +19,6 @@ int waysfs_warm(int file, uint64_t offset, uint64_t length, uint64_t *cached) {
   }
   *cached = warm.cached;
   return 0;
-}
-
-void waysfs_ask(const char *path) {
-  struct statvfs answer;
-  struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_CACHED};
-  int root = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
-  if (root >= 0) {
-    (void)fstatvfs(root, &answer);
-    close(root);
-  } else if (errno == ENOSYS || errno == EINVAL || errno == EPERM) {
-    /* It is not known, or a filter of system calls does not know it. */
-    (void)statvfs(path, &answer);
-  }
 }
 
 void waysfs_on_ioctl(

@@ -59,7 +59,8 @@ import Testing
     let outer = FakeFilesystem(hooks)
     outer.add("directory", mode: S_IFDIR | 0o755)
     try withMount(outer) { (outside) throws in
-      try withMount(FakeFilesystem(), adjusting: { $0.mountpoint = outside.at("directory") }) { (mount) throws in
+      let path = outside.at("directory")
+      try withMount(FakeFilesystem(), asks: true, adjusting: { $0.mountpoint = path }) { (mount) throws in
         let session = mount.session
         session.ask()
         hangs.set()
@@ -82,7 +83,7 @@ import Testing
       inside.set()
       if !gate.wait(seconds: 3 * patience) { throw .timedOut }
     }
-    try withMount(FakeFilesystem(hooks), adjusting: { $0.workerThreads = 1 }) { (mount) throws in
+    try withMount(FakeFilesystem(hooks), asks: true, adjusting: { $0.workerThreads = 1 }) { (mount) throws in
       let (path, session) = (mount.path, mount.session)
       let before = session.load
       session.ask()
@@ -102,7 +103,7 @@ import Testing
   }
 
   @Test func aMountThatIsGoneIsNotAsked() throws {
-    try withMount(FakeFilesystem()) { (mount) throws in
+    try withMount(FakeFilesystem(), asks: true, adjusting: { _ in }) { (mount) throws in
       try mount.session.unmount(lazy: true)
       mount.session.ask()
     }

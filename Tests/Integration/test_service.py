@@ -187,6 +187,25 @@ def test_the_watchdog_is_fed_only_while_the_mount_answers(service, manager):
     assert "the mount answers again" in mounted.log_text()
 
 
+def test_who_asks_the_mount_keeps_nothing_of_it_open(service, manager):
+    """A thread that waits for the answer to a request that was taken up cannot be killed. If it were one of the process
+    that serves the mount, which then keeps the device open, that would never end."""
+    mounted = service()
+    manager.wait("WATCHDOG=1", 2)
+    (asker,) = map(int, Path(f"/proc/{mounted.pid}/task/{mounted.pid}/children").read_text().split())
+    assert Path(f"/proc/{asker}/comm").read_text() == "waysfs-check\n"
+    assert sorted(os.listdir(f"/proc/{asker}/fd")) == ["0", "1"]
+    stall = Stall(mounted.pid)
+    try:
+        manager.wait("STATUS=The mount does not answer")
+        os.kill(mounted.pid, signal.SIGKILL)
+        eventually(stall.is_over, "its threads end, and with them the request that nobody answers")
+    finally:
+        stall.end()
+    mounted.may_be_dead = True
+    eventually(lambda: not is_alive(mounted.pid) and not is_alive(asker), "both processes end")
+
+
 def test_a_server_that_is_away_is_no_reason_to_stop_feeding(bucket, service, manager, proxy):
     """More callers wait than there are threads to answer them."""
     # A machine that is busy for a moment is not to matter here.

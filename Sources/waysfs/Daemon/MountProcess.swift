@@ -9,7 +9,6 @@ struct MountProcess {
   let readiness: Readiness
   /// Who has started this process as a service; nil when nobody did.
   var manager: ServiceManager?
-  var connect: Connect = Composition.connect
   var time = TimeSource.system
 
   /// Checks, mounts, and runs until the mount has ended.
@@ -18,6 +17,8 @@ struct MountProcess {
     let log = try openLog().logger(label: "waysfs", threshold)
     DeadMount.clear(at: plan.mountPoint, recordDirectories: plan.context.recordDirectories, log)
     try check()
+    // Early, while this process is small.
+    let asker = manager?.watchdog == nil ? nil : AskingProcess(mountpoint: plan.mountPoint)
     let directory = try RuntimeDirectory.prepare(uid: plan.context.uid, environment: plan.context.environment)
     var contents = RecordContents(pid: getpid(), source: plan.target.source, mountPoint: plan.mountPoint)
     contents.options = OptionList.text(plan.layers)
@@ -28,7 +29,9 @@ struct MountProcess {
     let daemon = MountDaemon(plan: plan, log: log, readiness: readiness, manager: manager)
     do throws(Failure) {
       return try daemon.run(
-        connect: connect, probe: Self.probe, record: record, control: control,
+        connect: { plan, log, cancellation, progress throws(Failure) in
+          try Composition.connect(plan, asker, log, cancellation, progress)
+        }, probe: Self.probe, record: record, control: control,
         detach: { if readiness.isBackground { Detachment.complete() } })
     } catch {
       control.stop()
