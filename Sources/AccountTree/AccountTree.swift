@@ -163,6 +163,8 @@ private final class KernelLink: KernelCache {
 
   func invalidate(_ inode: InodeID) { cache.withLock { $0 }?.invalidate(inode) }
 
+  func invalidateAttributes(_ inode: InodeID) { cache.withLock { $0 }?.invalidateAttributes(inode) }
+
   func invalidate(_ name: FileName, in parent: InodeID) { cache.withLock { $0 }?.invalidate(name, in: parent) }
 }
 

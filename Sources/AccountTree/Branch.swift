@@ -110,6 +110,10 @@ struct BranchKernelCache: KernelCache {
     if let inode = try? slot.inode(inode) { kernel.invalidate(inode) }
   }
 
+  func invalidateAttributes(_ inode: InodeID) {
+    if let inode = try? slot.inode(inode) { kernel.invalidateAttributes(inode) }
+  }
+
   func invalidate(_ name: FileName, in parent: InodeID) {
     if let parent = try? slot.inode(parent) { kernel.invalidate(name, in: parent) }
   }

@@ -13,8 +13,10 @@ extension Filesystem {
   func keepAndSend(
     _ inode: InodeID, _ content: FileContent, as kind: JournalRecord.State, durable isDurable: Bool
   ) throws(Errno) {
-    // Not with the names held: an upload may keep the writers of this file waiting for the network.
+    // Not with the names held: an upload may keep the writers of this file waiting for the network, and all its bytes may
+    // have to go to the disk.
     content.staged?.waitForWriting()
+    if let staged = content.staged, content.isDirty, isDurable || staged.isRecordDurable { staged.syncAhead() }
     do throws(WriteError) {
       try naming.shared { () throws(WriteError) in
         guard content.isDirty, let staged = content.staged, let view = tree.view(inode), let path = view.path else {

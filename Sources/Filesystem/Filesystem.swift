@@ -12,9 +12,10 @@ public import WritePath
 /// The methods of `FileOperations` are in the extensions of this type, one file a concern. Thread-safe.
 ///
 /// Lock order, outermost first: the gates of what earlier mounts left (`LeftBook`), key claims (`locks`; both held across
-/// requests), then those of `markers`, `naming` (a gate; held across local I/O), a file's `staging` gate, the gates of its
-/// `StagedFile`; then the mutexes, none of which is held across I/O, a reply or a call to the kernel: the tree's, a
-/// `FileContent`'s, a `StagedFile`'s. The handle table's mutex is taken alone.
+/// requests), then those of `markers`, `naming` (a gate; held while a record is written, whose bytes went to the disk
+/// before where it is durable), a file's `staging` gate, the gates of its `StagedFile`; then the mutexes, none of which is
+/// held across I/O, a reply or a call to the kernel: the tree's, a `FileContent`'s, a `StagedFile`'s. The handle table's
+/// mutex is taken alone.
 public final class Filesystem: FileOperations {
   let store: any ObjectStore
   let readPath: ReadPath

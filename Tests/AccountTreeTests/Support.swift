@@ -223,12 +223,15 @@ final class Opened: Sendable {
 
 /// Notes what the kernel is told to forget. Thread-safe.
 final class FakeKernel: KernelCache {
-  private let state = Mutex<(inodes: [InodeID], names: [String])>(([], []))
+  private let state = Mutex<(inodes: [InodeID], attributes: [InodeID], names: [String])>(([], [], []))
 
+  var attributes: [InodeID] { state.withLock { $0.attributes } }
   var inodes: [InodeID] { state.withLock { $0.inodes } }
   var names: [String] { state.withLock { $0.names } }
 
   func invalidate(_ inode: InodeID) { state.withLock { $0.inodes.append(inode) } }
+
+  func invalidateAttributes(_ inode: InodeID) { state.withLock { $0.attributes.append(inode) } }
 
   func invalidate(_ name: FileName, in parent: InodeID) {
     state.withLock { $0.names.append("\(parent)/\(name)") }

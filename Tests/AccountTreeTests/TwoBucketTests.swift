@@ -104,8 +104,10 @@ import Testing
     let kernel = FakeKernel()
     let cache = BranchKernelCache(slot: Slot(number: 3), kernel: kernel)
     cache.invalidate(InodeID(7))
+    cache.invalidateAttributes(InodeID(8))
     cache.invalidate(FileName("x"), in: .root)
-    #expect(kernel.inodes == [InodeID(3 << 48 | 7)] && kernel.names == ["\(3 << 48 | 1)/x"])
+    #expect(kernel.inodes == [InodeID(3 << 48 | 7)] && kernel.attributes == [InodeID(3 << 48 | 8)])
+    #expect(kernel.names == ["\(3 << 48 | 1)/x"])
     cache.invalidate(InodeID(1 << 50))
     #expect(kernel.inodes.count == 1)
   }

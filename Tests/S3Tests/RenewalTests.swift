@@ -12,18 +12,20 @@ import Testing
   private static let new = S3Credentials(accessKeyID: "NEW", secretAccessKey: "new-secret")
 
   private func client(
-    _ http: ScriptedHTTP, _ credentials: any CredentialsProvider, retry: RetryPolicy = RetryPolicy()
+    _ http: ScriptedHTTP, _ credentials: any CredentialsProvider, retry: RetryPolicy = RetryPolicy(),
+    clock: ManualClock = ManualClock(seconds: 1_369_353_600)
   ) throws -> S3Client {
     let configuration = try S3Configuration(endpoint: "http://storage.test", region: "eu-north-1", retry: retry)
     return S3Client(
-      configuration: configuration, credentials: credentials, http: http,
-      time: ManualClock(seconds: 1_369_353_600).timeSource, random: { 0.5 }, log: Logger(label: "test"))
+      configuration: configuration, credentials: credentials, http: http, time: clock.timeSource, random: { 0.5 },
+      log: Logger(label: "test"))
   }
 
   private func bucket(
-    _ http: ScriptedHTTP, _ credentials: any CredentialsProvider, retry: RetryPolicy = RetryPolicy()
+    _ http: ScriptedHTTP, _ credentials: any CredentialsProvider, retry: RetryPolicy = RetryPolicy(),
+    clock: ManualClock = ManualClock(seconds: 1_369_353_600)
   ) throws -> S3Bucket {
-    try client(http, credentials, retry: retry).bucket("bucket")
+    try client(http, credentials, retry: retry, clock: clock).bucket("bucket")
   }
 
   /// Accepts what the key pair of that id has signed.
@@ -62,6 +64,30 @@ import Testing
     _ = try bucket.head("key")
     #expect(http.requests.count == 3 && source.count == 1)
     #expect(http.delays.isEmpty)
+  }
+
+  /// An upload over a slow line, at whose end the server says that it does not know the keys.
+  @Test func aRefusalThatTookMinutesIsNotTakenForAWrongClock() throws {
+    let source = Source(Self.new)
+    let clock = ManualClock(seconds: 1_369_353_600)
+    let http = ScriptedHTTP { request, number in
+      clock.advance(seconds: 300)
+      if request.header("Authorization")?.contains("Credential=NEW/") == true { return .ok(objectHeaders(length: 1)) }
+      let date = HTTPHeader("Date", "Fri, 24 May 2013 00:0\(5 * number):00 GMT")
+      return .refusal(403, "InvalidAccessKeyId", "", [date])
+    }
+    let bucket = try bucket(http, source.provider(clock: clock), clock: clock)
+    _ = try bucket.head("key")
+    #expect(http.requests.count == 2 && source.count == 1)
+  }
+
+  /// Where other keys are of no help, the clock was wrong as well.
+  @Test func aWrongClockHidesNoWrongKeys() throws {
+    let source = Source(Self.new)
+    let far = HTTPHeader("Date", "Fri, 24 May 2013 02:00:00 GMT")
+    let http = accepting("NEW", .refusal(403, "InvalidAccessKeyId", "", [far]))
+    _ = try bucket(http, source.provider()).head("key")
+    #expect(http.requests.count == 3 && source.count == 1)
   }
 
   @Test func bodiesAreSentAgainWhole() throws {
