@@ -258,7 +258,8 @@ extension Filesystem {
   ) throws(Errno) {
     let file = try openFile(handle)
     let staged = try stagedForWriting(file)
-    dropPrivileges(file.inode)
+    // A mapping's pages may come long after they were changed, and after a chmod.
+    if !context.isWriteback { dropPrivileges(of: file) }
     do throws(WriteError) {
       try staged.write(bytes, at: offset, context.cancellation)
     } catch {
@@ -270,7 +271,7 @@ extension Filesystem {
 
   func truncate(_ file: FileHandle, to size: UInt64) throws(Errno) {
     let staged = try stagedForWriting(file)
-    dropPrivileges(file.inode)
+    dropPrivileges(of: file)
     do throws(WriteError) {
       try staged.truncate(to: size)
     } catch {
@@ -281,14 +282,15 @@ extension Filesystem {
   }
 
   /// Whoever changes a program does not get to run it as its owner. Before the change, so that no part of the new bytes
-  /// leaves with the bits of before.
-  private func dropPrivileges(_ inode: InodeID) {
-    let isChanged = tree.update(inode) { node in
+  /// leaves with the bits of before; and the kernel has heard of it before the caller can run them.
+  private func dropPrivileges(of file: FileHandle) {
+    guard file.content.mayHavePrivileges else { return }
+    let isChanged = tree.update(file.inode) { node in
       guard let permissions = node.posix.permissions else { return false }
       node.posix.permissions = PosixAttributes.withoutPrivileges(permissions)
       return node.posix.permissions != permissions
     }
-    if isChanged == true { kernelCache?.invalidate(inode) }
+    if isChanged == true { kernelCache?.invalidateAttributes(file.inode) }
   }
 
   private func noteWrite(_ file: FileHandle) {

@@ -69,10 +69,8 @@ extension Filesystem {
     _ groups: [LeftFiles], _ ended: @escaping @Sendable (LeftFiles, Errno?) -> Void = { _, _ in }
   ) -> [(group: LeftFiles, error: Errno)] {
     guard !groups.isEmpty else { return [] }
-    let pool = WorkerPool(name: "waysfs-unsent", limit: configuration.parallelUploads)
-    defer { pool.shutdown() }
     let results: [Result<Void, Errno>] = fanOut(over: groups, limit: groups.count) { group, finished in
-      pool.submit {
+      workers.flushes.submit {
         let error = self.sendInOrder(group)
         ended(group, error)
         finished(error.map { .failure($0) } ?? .success(()))

@@ -124,11 +124,8 @@ extension Filesystem {
     _ files: [NodeView], _ body: @escaping @Sendable (NodeView) throws(Errno) -> Void
   ) -> [(file: NodeView, error: Errno)] {
     guard !files.isEmpty else { return [] }
-    // Threads of its own: an upload waits for its parts, which run on the workers.
-    let pool = WorkerPool(name: "waysfs-flush", limit: configuration.parallelUploads)
-    defer { pool.shutdown() }
     let results: [Result<Void, Errno>] = fanOut(over: files, limit: files.count) { view, done in
-      pool.submit { done(Result { () throws(Errno) in try body(view) }) }
+      workers.flushes.submit { done(Result { () throws(Errno) in try body(view) }) }
     }
     return zip(files, results).compactMap { file, result in
       guard case .failure(let error) = result else { return nil }

@@ -22,6 +22,7 @@ public final class Filesystem: FileOperations {
   /// Where files are kept while they are written; nil for a mount that is read only.
   let journal: Journal?
   let conditions: ConditionalWrites
+  let workers: FilesystemWorkers
   let staging: StagingContext
   let uploads: UploadQueue
   let leftBook = LeftBook()
@@ -47,12 +48,12 @@ public final class Filesystem: FileOperations {
   ///   - readPath: reads of that bucket.
   ///   - journal: where files that are being written are kept; nil makes every write an error.
   ///   - conditions: keeps writers of other machines from being overwritten.
-  ///   - workers: run part uploads; shut down by the caller after the last operation.
+  ///   - workers: do what blocks; shut down by the caller after the last operation.
   ///   - memory: what file contents may take of this process's memory on their way to the bucket.
   ///   - schedule: calls something after a number of seconds, on a thread where it must not block.
   public init(
     store: any ObjectStore, readPath: ReadPath, journal: Journal?, conditions: ConditionalWrites,
-    workers: WorkerPool, memory: ByteBudget, configuration: FilesystemConfiguration, log: Logger,
+    workers: FilesystemWorkers, memory: ByteBudget, configuration: FilesystemConfiguration, log: Logger,
     schedule: @escaping @Sendable (_ seconds: Double, _ body: @escaping @Sendable () -> Void) -> Void
   ) {
     self.store = store
@@ -61,10 +62,11 @@ public final class Filesystem: FileOperations {
     self.conditions = conditions
     // In write-back mode only the journal's size keeps a writer back.
     let partsAhead = 16
+    self.workers = workers
     staging = StagingContext(
-      store: store, workers: workers, memory: memory,
+      store: store, workers: workers.parts, memory: memory,
       partsAhead: configuration.writeMode == .close ? partsAhead : nil, log: log)
-    uploads = UploadQueue(parallel: configuration.parallelUploads, schedule: schedule)
+    uploads = UploadQueue(workers.uploads, schedule: schedule)
     self.configuration = configuration
     self.log = log
     failures = FailureBook(log: log, schedule: schedule)
