@@ -12,7 +12,11 @@ extension Tree {
     let now = now
     return withState { state in
       guard let directory = state.nodes[parent], directory.type == .directory else { return nil }
-      if let old = state.child(name, of: parent) { state.detach(old) }
+      if let old = state.child(name, of: parent) {
+        // Somebody else has removed it, or it would not be made: who has it open is told with the next write.
+        _ = old.content?.staged?.retireIfClean()
+        state.detach(old)
+      }
       let node = state.add(name, to: directory, type: type, posix: posix)
       state.give(content, to: node)
       node.version = version
