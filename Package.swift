@@ -47,7 +47,7 @@ let package = Package(
     .target(name: "CChecksum"),
 
     // The layers, lowest first.
-    layer("Basics", [system, deque]),
+    layer("Basics", ["CLinux", system, deque]),
     layer("Metrics", []),
     layer("ObjectStore", ["Basics"]),
     layer("HTTPTransport", ["Basics", "CCurl", log]),

@@ -10,11 +10,13 @@ extension AccountTree {
     _ parent: InodeID, _ name: FileName, mode: UInt32, _ context: CallContext
   ) throws(Errno) -> EntryReply {
     if let (branch, inode) = try branch(of: parent.value) {
-      let operations = try branch.bucket().operations
+      let operations = try branch.operations(context)
       return try branch.entry(try operations.makeDirectory(InodeID(inode), name, mode: mode, context))
     }
     try requireChanges()
     if let problem = BucketName.problem(with: name.string) { throw problem }
+    // An answer of this moment: not every server minds that it makes a bucket which is there already.
+    list.expire()
     guard try list.current(.all, context.cancellation).bucket(name) == nil else { throw .fileExists }
     let bucket = try changing { () throws(Errno) in try directory.make(name.string, context.cancellation) }
     list.made(bucket)
@@ -26,11 +28,11 @@ extension AccountTree {
   /// rmdir(2).
   public func removeDirectory(_ parent: InodeID, _ name: FileName, _ context: CallContext) throws(Errno) {
     if let (branch, inode) = try branch(of: parent.value) {
-      return try branch.bucket().operations.removeDirectory(InodeID(inode), name, context)
+      return try branch.operations(context).removeDirectory(InodeID(inode), name, context)
     }
     try requireChanges()
     guard try list.current(.all, context.cancellation).bucket(name) != nil else { throw .noSuchFileOrDirectory }
-    try branch(name).bucket().prepareRemoval(context.cancellation)
+    try branch(name).bucket(context.cancellation).prepareRemoval(context.cancellation)
     try changing { () throws(Errno) in try directory.remove(name.string, context.cancellation) }
     list.removed(name)
     removed(name)
@@ -63,7 +65,7 @@ extension AccountTree {
       let (newBranch, newInode) = try self.branch(of: newParent.value)
     else { throw .notPermitted }
     guard branch === newBranch else { throw .improperLink }
-    try branch.bucket().operations.rename(
+    try branch.operations(context).rename(
       InodeID(inode), name, to: InodeID(newInode), newName, mode, context)
   }
 }

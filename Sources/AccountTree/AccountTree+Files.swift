@@ -7,9 +7,11 @@ public import SystemPackage
 extension AccountTree {
   /// Where a call about an inode below a bucket goes.
   /// - Throws: EPERM for the root.
-  private func below(_ inode: InodeID) throws(Errno) -> (Branch, any FileOperations, InodeID) {
+  private func below(
+    _ inode: InodeID, _ context: CallContext
+  ) throws(Errno) -> (Branch, any FileOperations, InodeID) {
     guard let (branch, inBucket) = try branch(of: inode.value) else { throw .notPermitted }
-    return (branch, try branch.bucket().operations, InodeID(inBucket))
+    return (branch, try branch.operations(context), InodeID(inBucket))
   }
 
   /// Where a call about a file goes that is open.
@@ -22,7 +24,7 @@ extension AccountTree {
 
   /// readlink(2).
   public func readLink(_ inode: InodeID, _ context: CallContext) throws(Errno) -> String {
-    let (_, operations, inode) = try below(inode)
+    let (_, operations, inode) = try below(inode, context)
     return try operations.readLink(inode, context)
   }
 
@@ -30,7 +32,7 @@ extension AccountTree {
   public func makeLink(
     _ parent: InodeID, _ name: FileName, target: String, _ context: CallContext
   ) throws(Errno) -> EntryReply {
-    let (branch, operations, parent) = try below(parent)
+    let (branch, operations, parent) = try below(parent, context)
     return try branch.entry(try operations.makeLink(parent, name, target: target, context))
   }
 
@@ -38,19 +40,19 @@ extension AccountTree {
   public func makeNode(
     _ parent: InodeID, _ name: FileName, mode: UInt32, _ context: CallContext
   ) throws(Errno) -> EntryReply {
-    let (branch, operations, parent) = try below(parent)
+    let (branch, operations, parent) = try below(parent, context)
     return try branch.entry(try operations.makeNode(parent, name, mode: mode, context))
   }
 
   /// unlink(2).
   public func unlink(_ parent: InodeID, _ name: FileName, _ context: CallContext) throws(Errno) {
-    let (_, operations, parent) = try below(parent)
+    let (_, operations, parent) = try below(parent, context)
     try operations.unlink(parent, name, context)
   }
 
   /// open(2) of a regular file that exists.
   public func open(_ inode: InodeID, _ mode: OpenMode, _ context: CallContext) throws(Errno) -> OpenReply {
-    let (branch, operations, inode) = try below(inode)
+    let (branch, operations, inode) = try below(inode, context)
     return try branch.open(try operations.open(inode, mode, context))
   }
 
@@ -58,7 +60,7 @@ extension AccountTree {
   public func create(
     _ parent: InodeID, _ name: FileName, permissions: UInt32, _ mode: OpenMode, _ context: CallContext
   ) throws(Errno) -> (entry: EntryReply, open: OpenReply) {
-    let (branch, operations, parent) = try below(parent)
+    let (branch, operations, parent) = try below(parent, context)
     let made = try operations.create(parent, name, permissions: permissions, mode, context)
     return (try branch.entry(made.entry), try branch.open(made.open))
   }
@@ -115,7 +117,7 @@ extension AccountTree {
     add: (DirectoryEntry) -> Bool
   ) throws(Errno) {
     var failure: Errno?
-    try branch.bucket().operations.readDirectory(handle, offset: offset, plus: plus, context) { entry in
+    try branch.operations(context).readDirectory(handle, offset: offset, plus: plus, context) { entry in
       var entry = entry
       entry.fileNumber = branch.numbers.shown(entry.fileNumber)
       do throws(Errno) {

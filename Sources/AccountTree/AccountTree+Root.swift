@@ -11,7 +11,7 @@ extension AccountTree {
   /// Finds a name.
   public func lookup(_ parent: InodeID, _ name: FileName, _ context: CallContext) throws(Errno) -> EntryReply {
     if let (branch, inode) = try branch(of: parent.value) {
-      return try branch.entry(try branch.bucket().operations.lookup(InodeID(inode), name, context))
+      return try branch.entry(try branch.operations(context).lookup(InodeID(inode), name, context))
     }
     guard BucketName.canBeListed(name.string) else { return absent(lifetime: configuration.metadataLifetime) }
     let view = list.current(.bucket(name), context.cancellation)
@@ -34,7 +34,7 @@ extension AccountTree {
       return AttributeReply(attributes: rootAttributes, lifetime: configuration.metadataLifetime)
     }
     guard inBucket == InodeID.root.value else {
-      let operations = try branch.bucket().operations
+      let operations = try branch.operations(context)
       return branch.attributes(try operations.getAttributes(InodeID(inBucket), try own(handle, branch), context))
     }
     let view = list.current(.bucket(branch.name), context.cancellation)
@@ -48,7 +48,7 @@ extension AccountTree {
     _ inode: InodeID, _ changes: AttributeChanges, _ handle: HandleID?, _ context: CallContext
   ) throws(Errno) -> AttributeReply {
     guard let (branch, inBucket) = try branch(of: inode.value) else { throw .notPermitted }
-    let operations = try branch.bucket().operations
+    let operations = try branch.operations(context)
     let reply = try operations.setAttributes(InodeID(inBucket), changes, try own(handle, branch), context)
     guard inBucket == InodeID.root.value else { return branch.attributes(reply) }
     return try getAttributes(inode, nil, context)
@@ -66,7 +66,7 @@ extension AccountTree {
   /// access(2).
   public func access(_ inode: InodeID, mask: UInt32, _ context: CallContext) throws(Errno) {
     if let (branch, inBucket) = try branch(of: inode.value) {
-      return try branch.bucket().operations.access(InodeID(inBucket), mask: mask, context)
+      return try branch.operations(context).access(InodeID(inBucket), mask: mask, context)
     }
     let mayWrite = configuration.allowsBucketChanges && !configuration.readOnly
     try rootAttributes.check(mask, context, isWritable: mayWrite)
@@ -79,7 +79,7 @@ extension AccountTree {
     _ inode: InodeID, _ name: String, _ context: CallContext
   ) throws(Errno) -> String {
     if let (branch, inBucket) = try branch(of: inode.value), inBucket != InodeID.root.value {
-      return try branch.bucket().operations.extendedAttribute(InodeID(inBucket), name, context)
+      return try branch.operations(context).extendedAttribute(InodeID(inBucket), name, context)
     }
     guard let attribute = try shownAttributes(inode, context).first(where: { $0.name == name }) else { throw .noData }
     return attribute.value
@@ -130,7 +130,7 @@ extension AccountTree {
   /// opendir(3).
   public func openDirectory(_ inode: InodeID, _ context: CallContext) throws(Errno) -> HandleID {
     if let (branch, inBucket) = try branch(of: inode.value) {
-      return try branch.slot.handle(try branch.bucket().operations.openDirectory(InodeID(inBucket), context))
+      return try branch.slot.handle(try branch.operations(context).openDirectory(InodeID(inBucket), context))
     }
     return streams.open(list.current(.all, context.cancellation))
   }
@@ -170,18 +170,17 @@ extension AccountTree {
   /// fsync(2) of a directory; of the root: what was closed or synced in any bucket is there, or the first error.
   public func syncDirectory(_ handle: HandleID, _ context: CallContext) throws(Errno) {
     if let (branch, inBucket) = try branch(of: handle.value) {
-      return try branch.bucket().operations.syncDirectory(HandleID(inBucket), context)
+      return try branch.operations(context).syncDirectory(HandleID(inBucket), context)
     }
     // Also those nobody has gone to of which an earlier mount has left something to be sent.
     let left = try unsent().map { name throws(Errno) in try branch(FileName(name)) }
     let open = known.filter { branch in branch.ifOpen != nil || left.contains { $0 === branch } }
     guard !open.isEmpty else { return }
     // Threads of its own: each waits for the network.
-    let parallel = 8
-    let pool = WorkerPool(name: "waysfs-flush", limit: parallel)
+    let pool = WorkerPool(name: "waysfs-sync", limit: min(open.count, 64))
     defer { pool.shutdown() }
     let results: [Result<Void, Errno>] = fanOut(over: open, limit: open.count) { branch, done in
-      pool.submit { done(Result { () throws(Errno) in try branch.bucket().operations.syncRoot(context) }) }
+      pool.submit { done(Result { () throws(Errno) in try branch.operations(context).syncRoot(context) }) }
     }
     for result in results { try result.get() }
   }

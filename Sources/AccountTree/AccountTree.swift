@@ -42,8 +42,7 @@ public struct AccountTreeConfiguration: Sendable {
 /// is opened when it is first needed and stays open: what it still has to send, and files that are open there, outlive
 /// its place in the list. The methods of `FileOperations` are in the extensions. Thread-safe.
 ///
-/// Lock order: a branch's gate, then the bucket's own locks. The mutexes here are leaves, held for a few memory
-/// accesses.
+/// The mutexes here are leaves, held for a few memory accesses.
 public final class AccountTree: FileOperations {
   /// Opens a bucket; `kernel` is what it tells of changes. Blocks; what led to an error was logged before it is thrown.
   public typealias Open = @Sendable (_ name: String, _ kernel: any KernelCache) throws(Errno) -> any OpenBucket
@@ -72,9 +71,11 @@ public final class AccountTree: FileOperations {
   /// - Parameters:
   ///   - first: which buckets there are now.
   ///   - unsent: the names of buckets that have something to send before anybody goes there.
+  ///   - noteAppeared: told which buckets the list shows that it did not show before; it must not block for long.
   public init(
     directory: any BucketDirectory, first: BucketAnswer, configuration: AccountTreeConfiguration, log: Logger,
-    unsent: @escaping @Sendable () -> [String] = { [] }, open: @escaping Open
+    unsent: @escaping @Sendable () -> [String] = { [] },
+    noteAppeared: @escaping @Sendable ([String]) -> Void = { _ in }, open: @escaping Open
   ) {
     self.directory = directory
     self.configuration = configuration
@@ -93,6 +94,7 @@ public final class AccountTree: FileOperations {
       guard !change.appeared.isEmpty || !change.vanished.isEmpty else { return }
       changed.note(configuration.time.wall)
       for name in change.appeared + change.vanished { kernel.invalidate(name, in: .root) }
+      if !change.appeared.isEmpty { noteAppeared(change.appeared.map(\.string)) }
       for name in change.vanished { log.notice("a bucket is not there any more", metadata: ["bucket": "\(name)"]) }
     }
   }
@@ -105,7 +107,7 @@ public final class AccountTree: FileOperations {
   public func attach(_ kernelCache: any KernelCache) { kernel.attach(kernelCache) }
 
   /// Opens a bucket without anybody going there.
-  public func open(bucket name: String) throws(Errno) { _ = try branch(FileName(name)).bucket() }
+  public func open(bucket name: String) throws(Errno) { _ = try branch(FileName(name)).bucket(nil) }
 
   // MARK: Branches
 
@@ -160,6 +162,8 @@ private final class KernelLink: KernelCache {
   func attach(_ cache: any KernelCache) { self.cache.withLock { $0 = cache } }
 
   func invalidate(_ inode: InodeID) { cache.withLock { $0 }?.invalidate(inode) }
+
+  func invalidateAttributes(_ inode: InodeID) { cache.withLock { $0 }?.invalidateAttributes(inode) }
 
   func invalidate(_ name: FileName, in parent: InodeID) { cache.withLock { $0 }?.invalidate(name, in: parent) }
 }

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Synchronization
 
@@ -55,14 +56,9 @@ public final class Semaphore: @unchecked Sendable {
     while sem_wait(raw) != 0 && errno == EINTR {}
   }
 
-  /// Blocks until a signal is left, and takes it, or the time is over.
+  /// Blocks until a signal is left, and takes it, or the time is over, which no change of the clock moves.
   public func wait(seconds: Double) {
-    var end = timespec()
-    clock_gettime(CLOCK_REALTIME, &end)
-    let nanoseconds = end.tv_nsec + Int(max(0, min(seconds, 1e6)) * 1e9)
-    end.tv_sec += nanoseconds / 1_000_000_000
-    end.tv_nsec = nanoseconds % 1_000_000_000
-    while sem_timedwait(raw, &end) != 0 && errno == EINTR {}
+    _ = clinux_wait(raw, Int64(max(0, min(seconds, 1e6)) * 1e9))
   }
 }
 

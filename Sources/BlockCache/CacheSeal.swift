@@ -8,7 +8,8 @@ import Basics
 /// CRC-32C of the header's CRC and all this, 4 | zeros, 4 |
 /// ```
 ///
-/// The time of the last change is one that no program can set. It is written when the bytes are on the disk, so that no
+/// The time of the last change is one that no program can set, and that of the last write is one that no write sets
+/// (`CachedFiles.stamp`). It is written when the bytes are on the disk, so that no
 /// crash leaves a seal on bytes that are not there.
 struct CacheSeal: Hashable, Sendable {
   /// In bytes.

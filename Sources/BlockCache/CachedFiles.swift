@@ -129,6 +129,14 @@ struct CachedFiles: Sendable {
   /// The state of the file of the bytes.
   func state() throws(Errno) -> CacheSeal { CacheSeal(try disk.status(of: data, path)) }
 
+  /// Gives the file of the bytes a time of its last write that no write gives it. The clock of a disk stands still for
+  /// some milliseconds, on some disks for a second: one who writes right after this process would leave the same times.
+  /// - Returns: the state that it is in.
+  func stamp(at time: Timestamp) throws(Errno) -> CacheSeal {
+    try disk.touch(data, path, at: time.seconds - 1)
+    return try state()
+  }
+
   /// Whether the file of the bytes is in a state in which all of it was found right.
   func isSealed(as state: CacheSeal) throws(Errno) -> Bool {
     var found = [UInt8](repeating: 0, count: CacheSeal.length)

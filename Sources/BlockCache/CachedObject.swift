@@ -13,19 +13,10 @@ final class CachedObject: Sendable {
     case open(CachedFiles)
   }
 
-  /// The sums of a stretch of 1 GiB, so that a file of any size costs memory only where it is used.
-  struct Segment {
-    /// 0: not here.
-    var sums: [UInt32]
-    /// The granules that agreed with their sum, or were put in by this process, since the file was opened; one bit each.
-    var verified: [UInt64]
-  }
-
   struct State {
     var files = Files.unopened
-    var segments: [UInt64: Segment] = [:]
-    /// How many granules are verified.
-    var verified: UInt64 = 0
+    /// Of the files that are open.
+    var book = GranuleBook()
     /// The state of the bytes' file when it was opened, or this process last wrote to it: in any other one, somebody else
     /// has written, and what was verified says nothing. Nil for a small object.
     var seen: CacheSeal?
@@ -33,7 +24,8 @@ final class CachedObject: Sendable {
     var isSealed = false
     /// When its use was last noted: seconds since 1970.
     var touched: Int64 = 0
-    var hasWarned = false
+    /// Whether something of it was not what it should be, in these files or in others of before.
+    var hasFoundDamage = false
   }
 
   /// What is known without asking the disk.
@@ -44,10 +36,9 @@ final class CachedObject: Sendable {
   let identity: CacheIdentity
   let cache: DiskCache.Core
   let path: FilePath
-  private let gate = AccessGate()
+  let gate = AccessGate()
   let state = Mutex(State())
 
-  private static let segmentLength: UInt64 = 16_384
   /// A file's time of use is kept to that many seconds: enough to tell what is old, and no write for every read.
   private static let touchInterval: Int64 = 60
 
@@ -67,11 +58,8 @@ final class CachedObject: Sendable {
       case .absent: return .none
       case .open: break
       }
-      var count = 0
-      for granule in granules {
-        guard let segment = state.segments[granule / Self.segmentLength] else { return .unknown }
-        if segment.sums[Int(granule % Self.segmentLength)] != 0 { count += 1 }
-      }
+      guard state.book.knows(granules) else { return .unknown }
+      let count = granules.count { state.book.sum($0) != 0 }
       return count == 0 ? .none : count == granules.count ? .all : .some
     }
   }
@@ -79,21 +67,7 @@ final class CachedObject: Sendable {
   /// Those of some granules that are there, in runs.
   func present(_ granules: Range<UInt64>) -> [Range<UInt64>] {
     guard cache.guarding(path, { () throws(Errno) in try load(granules) }) ?? nil != nil else { return [] }
-    return state.withLock { state in
-      var runs: [Range<UInt64>] = []
-      for granule in granules where Self.sum(granule, state) != 0 {
-        if let last = runs.last, last.upperBound == granule {
-          runs[runs.count - 1] = last.lowerBound..<granule + 1
-        } else {
-          runs.append(granule..<granule + 1)
-        }
-      }
-      return runs
-    }
-  }
-
-  private static func sum(_ granule: UInt64, _ state: State) -> UInt32 {
-    state.segments[granule / segmentLength]?.sums[Int(granule % segmentLength)] ?? 0
+    return state.withLock { $0.book.runs(in: granules) }
   }
 
   // MARK: Reading
@@ -105,7 +79,7 @@ final class CachedObject: Sendable {
     let good: Int? = cache.guarding(path) { () throws(Errno) in
       guard let files = try load(granules) else { return 0 }
       let sums: [UInt32] = state.withLock { state in
-        granules.prefix { Self.sum($0, state) != 0 }.map { Self.sum($0, state) }
+        granules.prefix { state.book.sum($0) != 0 }.map { state.book.sum($0) }
       }
       guard !sums.isEmpty else { return 0 }
       let wanted = granules.lowerBound..<granules.lowerBound + UInt64(sums.count)
@@ -125,36 +99,20 @@ final class CachedObject: Sendable {
     return good ?? 0
   }
 
-  private func note(verified granules: some Sequence<UInt64>, _ files: CachedFiles) {
+  func note(verified granules: some Sequence<UInt64>, _ files: CachedFiles) {
     state.withLock { state in
       guard state.files.readable?.data === files.data else { return }
-      for granule in granules { Self.verify(granule, &state) }
+      for granule in granules { state.book.verify(granule) }
     }
   }
 
-  private static func verify(_ granule: UInt64, _ state: inout State) {
-    let (segment, place) = (granule / segmentLength, Int(granule % segmentLength))
-    let bit: UInt64 = 1 << UInt64(place % 64)
-    guard let words = state.segments[segment]?.verified, words[place / 64] & bit == 0 else { return }
-    state.segments[segment]?.verified[place / 64] |= bit
-    state.verified += 1
-  }
-
   /// Forgets granules that do not agree with their sums.
-  private func drop(_ granules: [UInt64], _ files: CachedFiles) {
+  func drop(_ granules: [UInt64], _ files: CachedFiles) {
     let isFirst = state.withLock { state in
-      let areCurrent = state.files.readable?.data === files.data
-      for granule in granules where areCurrent {
-        let (segment, place) = (granule / Self.segmentLength, Int(granule % Self.segmentLength))
-        let bit: UInt64 = 1 << UInt64(place % 64)
-        state.segments[segment]?.sums[place] = 0
-        guard let words = state.segments[segment]?.verified, words[place / 64] & bit != 0 else { continue }
-        state.segments[segment]?.verified[place / 64] &= ~bit
-        state.verified -= 1
-      }
+      if state.files.readable?.data === files.data { granules.forEach { state.book.drop($0) } }
       state.isSealed = false
-      defer { state.hasWarned = true }
-      return !state.hasWarned
+      defer { state.hasFoundDamage = true }
+      return !state.hasFoundDamage
     }
     cache.count { $0.damaged += UInt64(granules.count) }
     if isFirst { cache.reportDamage(path) }
@@ -163,126 +121,22 @@ final class CachedObject: Sendable {
     for granule in granules { try? files.write([0], from: granule) }
   }
 
-  // MARK: Writing
-
-  /// Puts granules of one block in. Nothing happens where there is no room.
-  /// - Returns: whether they are in now.
-  @discardableResult
-  func write(_ granules: Range<UInt64>, _ bytes: UnsafeRawBufferPointer) -> Bool {
-    let isIn: Bool? = cache.guarding(path) { () throws(Errno) in
-      for _ in 0..<2 {
-        guard let files = try filesToWrite() else { return false }
-        let status = try files.disk.status(of: files.data, path)
-        guard status.links > 0 else {
-          forget(files)
-          continue
-        }
-        try load(granules)
-        if state.withLock({ state in granules.allSatisfy { Self.sum($0, state) != 0 } }) { return true }
-        // A part of a large object is worth more than one after the other of its parts, each removed for the next.
-        guard status.allocated + UInt64(bytes.count) <= cache.space.limit / 2 else { return false }
-        guard try cache.take(UInt64(bytes.count)) else { return false }
-        try files.write(bytes, at: identity.range(granules).lowerBound)
-        let sums = identity.sums(bytes, from: granules.lowerBound)
-        try files.write(sums, from: granules.lowerBound)
-        try note(sums, from: granules.lowerBound, files)
-        cache.count { $0.bytesWritten += UInt64(bytes.count) }
-        return true
-      }
-      return false
-    }
-    return isIn ?? false
-  }
-
-  /// Puts the whole object in, unless it is. Its files get their names when `isUnchanged` says that all is well.
-  func write(read: (UnsafeMutableRawBufferPointer, UInt64) -> Bool, isUnchanged: () -> Bool) {
-    let temporary = cache.temporaryPath(for: path)
-    let isIn: Bool? = cache.guarding(path) { () throws(Errno) in
-      let all = 0..<identity.granuleCount
-      if try load(all) != nil, state.withLock({ state in all.allSatisfy { Self.sum($0, state) != 0 } }) { return true }
-      guard identity.size <= cache.space.limit / 2, try cache.take(overhead) else { return false }
-      let files = try CachedFiles.make(identity, at: temporary, cache.disk)
-      guard try fill(files, read), isUnchanged() else { return false }
-      let moved = try gate.exclusive { () throws(Errno) in
-        let moved = try files.move(to: path)
-        try reset(to: moved)
-        return moved
-      }
-      if !identity.isSmall, try load(all) != nil { note(verified: all, moved) }
-      return true
-    }
-    guard isIn != true else { return }
-    cache.count { $0.bytesSkipped += identity.size }
-    try? Self.remove(temporary, cache.disk)
-  }
-
-  /// Copies all bytes into new files, and writes their sums.
-  private func fill(
-    _ files: CachedFiles, _ read: (UnsafeMutableRawBufferPointer, UInt64) -> Bool
-  ) throws(Errno) -> Bool {
-    let buffer = UnsafeMutableRawBufferPointer.allocate(
-      byteCount: Int(min(identity.size, UInt64(BlockGeometry.blockSize))), alignment: CachedFiles.alignment)
-    defer { buffer.deallocate() }
-    var offset: UInt64 = 0
-    while offset < identity.size {
-      let count = Int(min(UInt64(buffer.count), identity.size - offset))
-      let piece = UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
-      guard try cache.take(UInt64(count)), read(piece, offset) else { return false }
-      try files.write(UnsafeRawBufferPointer(piece), at: offset)
-      let first = offset / UInt64(BlockGeometry.granuleSize)
-      try files.write(identity.sums(UnsafeRawBufferPointer(piece), from: first), from: first)
-      offset += UInt64(count)
-    }
-    cache.count { $0.bytesWritten += identity.size }
-    return true
-  }
-
-  /// What files take besides the bytes of the object: header and sums, as much again for the file system's list of where
-  /// the bytes are, each rounded up to a block, and a directory that may have to grow.
-  private var overhead: UInt64 { UInt64(identity.header.count) + 8 * identity.granuleCount + 16_384 }
-
-  /// Notes what was put in: bytes of which these are the sums.
-  private func note(_ sums: [UInt32], from first: UInt64, _ files: CachedFiles) throws(Errno) {
-    let now = identity.isSmall ? nil : try files.state()
-    state.withLock { state in
-      guard state.files.readable?.data === files.data else { return }
-      for (granule, sum) in zip(first..., sums) {
-        state.segments[granule / Self.segmentLength]?.sums[Int(granule % Self.segmentLength)] = sum
-        Self.verify(granule, &state)
-      }
-      state.isSealed = false
-      // Others of this process may have written later, and have said so already.
-      if let now, let seen = state.seen, now.changed >= seen.changed { state.seen = now }
-    }
-  }
-
   // MARK: Files
 
   /// The files, opened, with the sums of some granules in memory; nil when there are none.
   @discardableResult
   func load(_ granules: Range<UInt64>) throws(Errno) -> CachedFiles? {
-    if let files = state.withLock({ state in Self.areLoaded(granules, state) ? state.files.readable : nil }) {
+    if let files = state.withLock({ state in state.book.knows(granules) ? state.files.readable : nil }) {
       return files
     }
     return try gate.exclusive { () throws(Errno) in
       guard let files = try open() else { return nil }
-      guard !granules.isEmpty else { return files }
-      for segment in granules.lowerBound / Self.segmentLength...(granules.upperBound - 1) / Self.segmentLength {
-        if state.withLock({ $0.segments[segment] != nil }) { continue }
-        let first = segment * Self.segmentLength
-        let sums = try files.readSums(first..<min(first + Self.segmentLength, identity.granuleCount))
-        state.withLock { state in
-          state.segments[segment] = Segment(sums: sums, verified: Array(repeating: 0, count: (sums.count + 63) / 64))
-        }
+      for range in state.withLock({ $0.book.missing(for: granules, of: identity.granuleCount) }) {
+        let sums = try files.readSums(range)
+        state.withLock { $0.book.add(sums, from: range.lowerBound) }
       }
       return files
     }
-  }
-
-  private static func areLoaded(_ granules: Range<UInt64>, _ state: State) -> Bool {
-    guard !granules.isEmpty else { return true }
-    let segments = granules.lowerBound / segmentLength...(granules.upperBound - 1) / segmentLength
-    return segments.allSatisfy { state.segments[$0] != nil }
   }
 
   /// The files, opened if they are there. Behind the gate.
@@ -316,7 +170,7 @@ final class CachedObject: Sendable {
   }
 
   /// The files, made if they are not there; nil when there is no room for them.
-  private func filesToWrite() throws(Errno) -> CachedFiles? {
+  func filesToWrite() throws(Errno) -> CachedFiles? {
     try gate.exclusive { () throws(Errno) in
       if let files = try open() { return files }
       guard try cache.take(overhead) else { return nil }
@@ -336,13 +190,13 @@ final class CachedObject: Sendable {
   }
 
   /// Goes over to files that this process has made.
-  private func reset(to files: CachedFiles) throws(Errno) {
+  func reset(to files: CachedFiles) throws(Errno) {
     reset(to: .open(files), seen: identity.isSmall ? nil : try files.state())
   }
 
   private func reset(to files: Files, seen: CacheSeal? = nil) {
     let before = state.withLock { state in
-      defer { state = State(files: files, seen: seen, hasWarned: state.hasWarned) }
+      defer { state = State(files: files, seen: seen, hasFoundDamage: state.hasFoundDamage) }
       return state.files
     }
     // The last use of a descriptor closes it, which is not for a mutex.
@@ -351,7 +205,7 @@ final class CachedObject: Sendable {
 
   /// The files have no name any more: who has them goes on with them, and nobody else begins. Open, they would take their
   /// room on the disk as before.
-  private func forget(_ files: CachedFiles) {
+  func forget(_ files: CachedFiles) {
     let isCurrent = state.withLock { $0.files.readable?.data === files.data }
     if isCurrent { reset(to: .unopened) }
   }

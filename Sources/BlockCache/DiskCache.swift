@@ -24,13 +24,17 @@ public final class DiskCache: Sendable {
   private struct Registry {
     var objects: [CacheIdentity: (object: CachedObject, use: UInt64)] = [:]
     var uses: UInt64 = 0
+    /// Pushed out by others before all of it was said to be right.
+    var unsealed: [CachedObject] = []
   }
 
   /// Versions whose files are kept open after their last use. Each takes up to three descriptors.
-  private static let openLimit = 128
+  private let openLimit: Int
+  /// As many of those wait for the thread; the others go without a seal, and cost the next mount a look.
+  private static let unsealedLimit = 16
   /// The disk is looked at after so many seconds, for others may have filled it.
   private static let lookInterval = 30.0
-  /// The end of a mount does not wait longer for what only spares the next one a look, in nanoseconds.
+  /// Neither the end of a mount nor eviction waits longer for what only spares the next mount a look, in nanoseconds.
   private static let longestSealing: UInt64 = 3_000_000_000
 
   let core: Core
@@ -53,7 +57,7 @@ public final class DiskCache: Sendable {
     let thread = Thread.start(name: "waysfs-evict") { [weak self, core] in
       while self?.isStopping.load(ordering: .relaxed) == false {
         self?.makeRoom()
-        self?.seal()
+        self?.sealInPassing()
         core.evictionWanted.wait(seconds: Self.lookInterval)
       }
     }
@@ -61,9 +65,10 @@ public final class DiskCache: Sendable {
     self.thread.withLock { $0 = thread }
   }
 
-  /// One without a thread, for tests: `makeRoom` is theirs to call.
+  /// One without a thread, for tests: `makeRoom` and `sealInPassing` are theirs to call.
   init(
-    directory: FilePath, endpoint: String, bounds: DiskCacheBounds, disk: CacheDisk, clock: TimeSource, log: Logger
+    directory: FilePath, endpoint: String, bounds: DiskCacheBounds, disk: CacheDisk, clock: TimeSource, log: Logger,
+    openLimit: Int = 128
   ) throws(DiskCacheError) {
     do throws(Errno) {
       try disk.makeDirectories(directory)
@@ -72,6 +77,7 @@ public final class DiskCache: Sendable {
       throw DiskCacheError(path: directory, cause: error)
     }
     self.endpoint = endpoint
+    self.openLimit = openLimit
     core = Core(
       directory: directory, disk: disk,
       space: CacheSpace(directory: directory, bounds: bounds, disk: disk, clock: clock), clock: clock, log: log)
@@ -88,8 +94,8 @@ public final class DiskCache: Sendable {
     thread?.join()
     seal(within: Self.longestSealing)
     let open = registry.withLock { registry in
-      defer { registry.objects = [:] }
-      return registry.objects
+      defer { registry = Registry() }
+      return registry
     }
     // Closes files, which is not for a mutex.
     withExtendedLifetime(open) {}
@@ -206,13 +212,24 @@ public final class DiskCache: Sendable {
   }
 
   /// Says for the mounts to come which open files were found right from front to end. Waits for the disk.
-  /// - Parameter limit: nanoseconds after which no other is begun.
-  func seal(within limit: UInt64 = .max) {
+  /// - Parameters:
+  ///   - limit: nanoseconds after which no other is begun.
+  ///   - isOver: asked before each of them.
+  func seal(within limit: UInt64 = .max, unless isOver: () -> Bool = { false }) {
     let begin = core.clock.monotonic
-    for object in registry.withLock({ $0.objects.values.map(\.object) }) {
-      guard core.clock.monotonic - begin < limit else { return }
+    let objects = registry.withLock { registry in
+      defer { registry.unsealed = [] }
+      return registry.unsealed + registry.objects.values.map(\.object)
+    }
+    for object in objects where object.awaitsSeal {
+      guard core.clock.monotonic - begin < limit, !isOver() else { return }
       object.seal()
     }
+  }
+
+  /// `seal`, as the thread does it: room and the end of the mount come first.
+  func sealInPassing() {
+    seal(within: Self.longestSealing) { isStopping.load(ordering: .relaxed) || core.isEvictionWanted }
   }
 
   // MARK: Background work
@@ -248,13 +265,16 @@ public final class DiskCache: Sendable {
       }
       let made = CachedObject(identity, core)
       registry.objects[identity] = (made, registry.uses)
-      guard registry.objects.count > Self.openLimit,
+      guard registry.objects.count > openLimit,
         let oldest = registry.objects.min(by: { $0.value.use < $1.value.use })
       else { return (made, nil) }
       // Given out, so that its descriptors are closed without the lock.
       return (made, registry.objects.removeValue(forKey: oldest.key)?.object)
     }
-    withExtendedLifetime(outdated) {}
+    if let outdated, outdated.awaitsSeal {
+      registry.withLock { if $0.unsealed.count < Self.unsealedLimit { $0.unsealed.append(outdated) } }
+      core.evictionWanted.signal()
+    }
     return object
   }
 

@@ -41,7 +41,7 @@ extension DiskCache {
     let space: CacheSpace
     let clock: TimeSource
     let log: Logger
-    /// Signalled when room is to be made.
+    /// Signalled when the thread has something to do.
     let evictionWanted: Basics.Semaphore = Basics.Semaphore()
     /// Tells the unfinished files of this process from those of others that share the directory.
     private let tag = UInt64.random(in: .min ... .max)
@@ -91,6 +91,9 @@ extension DiskCache {
 
     /// Whether room is to be made: somebody has asked, or the disk has less left than it should.
     var wantsEviction: Bool { isEvictionAsked.load(ordering: .relaxed) || space.isTight || space.missing() > 0 }
+
+    /// Whether somebody has asked, and the eviction has not begun.
+    var isEvictionWanted: Bool { isEvictionAsked.load(ordering: .relaxed) }
 
     func askForEviction() {
       guard !isEvictionAsked.exchange(true, ordering: .relaxed) else { return }

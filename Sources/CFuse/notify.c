@@ -10,6 +10,11 @@ int waysfs_session_invalidate_inode(struct waysfs_session *session, uint64_t ino
   return nothing_known_is_fine(fuse_lowlevel_notify_inval_inode(session->fuse, inode, 0, 0));
 }
 
+int waysfs_session_invalidate_attributes(struct waysfs_session *session, uint64_t inode) {
+  /* A negative offset: no pages, and so no lock on any. */
+  return nothing_known_is_fine(fuse_lowlevel_notify_inval_inode(session->fuse, inode, -1, 0));
+}
+
 int waysfs_session_invalidate_entry(
     struct waysfs_session *session, uint64_t parent, const char *name, size_t length) {
   return nothing_known_is_fine(fuse_lowlevel_notify_inval_entry(session->fuse, parent, name, length));

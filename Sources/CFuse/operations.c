@@ -120,7 +120,7 @@ static void on_read(fuse_req_t request, fuse_ino_t inode, size_t size, off_t off
 static void on_write(
     fuse_req_t request, fuse_ino_t inode, const char *bytes, size_t size, off_t offset, struct fuse_file_info *file) {
   (void)inode;
-  CALL(request, write, file->fh, (uint64_t)offset, bytes, size);
+  CALL(request, write, file->fh, (uint64_t)offset, bytes, size, file->writepage != 0);
 }
 
 static void on_flush(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *file) {

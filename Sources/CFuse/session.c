@@ -1,5 +1,9 @@
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "internal.h"
 
@@ -61,6 +65,15 @@ int waysfs_session_mount(struct waysfs_session *session, const char *path, char 
   }
   waysfs_capture_end();
   return result;
+}
+
+int waysfs_follow_no_links(const char *path) {
+  /* struct mount_attr, which glibc has since 2.36 only. */
+  const struct {
+    uint64_t set, clear, propagation, user_namespace;
+  } attributes = {.set = 0x00200000 /* MOUNT_ATTR_NOSYMFOLLOW */};
+  long result = syscall(SYS_mount_setattr, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &attributes, sizeof(attributes));
+  return result == 0 ? 0 : -errno;
 }
 
 void waysfs_session_free(struct waysfs_session *session) {

@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 int clinux_forbid_dumps(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : errno; }
@@ -93,4 +94,16 @@ int clinux_enter_mount_namespace(const char *file) {
 
 int clinux_remount(const char *path, unsigned long flags) {
   return mount(NULL, path, NULL, MS_REMOUNT | flags, NULL) == 0 ? 0 : errno;
+}
+
+int clinux_wait(sem_t *semaphore, long long nanoseconds) {
+  struct timespec end;
+  clock_gettime(CLOCK_MONOTONIC, &end);
+  nanoseconds += end.tv_nsec;
+  end.tv_sec += nanoseconds / 1000000000;
+  end.tv_nsec = nanoseconds % 1000000000;
+  while (sem_clockwait(semaphore, CLOCK_MONOTONIC, &end) != 0)
+    if (errno != EINTR)
+      return errno;
+  return 0;
 }

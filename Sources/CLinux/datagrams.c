@@ -11,12 +11,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-int clinux_datagram_socket(void) {
+int clinux_datagram_socket(int size) {
   int made = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (made < 0)
     return -1;
-  // What systemd's own library asks for: most entries of the journal then fit into a datagram.
-  int size = 8 << 20;
   setsockopt(made, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
   struct timeval patience = {.tv_sec = 1};
   setsockopt(made, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));

@@ -60,6 +60,8 @@ final class FileContent: Sendable {
   }
 
   private let state: Mutex<State>
+  /// Noted here so that no write needs the tree to know.
+  private let privileged = Atomic(false)
   /// Only one thread turns a clean file into a staged one.
   let staging = AccessGate()
 
@@ -70,6 +72,11 @@ final class FileContent: Sendable {
   func withState<Value: Sendable>(_ body: (inout State) -> Value) -> Value {
     state.withLock { body(&$0) }
   }
+
+  /// Whether its file has a bit that a write takes away. Kept up to date by the tree.
+  var mayHavePrivileges: Bool { privileged.load(ordering: .relaxed) }
+
+  func note(_ posix: PosixAttributes) { privileged.store(posix.hasPrivileges, ordering: .relaxed) }
 
   var staged: StagedFile? { state.withLock { $0.staged } }
   var version: FileVersion? { state.withLock { $0.version } }
@@ -125,6 +132,8 @@ extension FileContent.State {
     guard isClean, version?.etag != known.etag, staged?.retireIfClean() ?? true else { return nil }
     if opens > 0 || staged != nil { epoch += 1 }
     version = known
+    // An empty object of ours may go with a rename; this is somebody's.
+    isPlaceholder = false
     defer { staged = nil }
     return staged
   }

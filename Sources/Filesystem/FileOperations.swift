@@ -40,6 +40,8 @@ public struct CallContext: Sendable {
   public var cancellation: Cancellation?
   /// Whether this process asks itself, to see whether it answers: that is to be answered from memory.
   public var isOwn = false
+  /// Whether this is the kernel, which writes pages of a mapping back, and no program that calls write(2).
+  public var isWriteback = false
 
   /// Makes a context.
   public init(uid: UInt32, gid: UInt32, cancellation: Cancellation? = nil) {
@@ -373,11 +375,13 @@ extension FileAttributes {
   }
 }
 
-/// How the filesystem tells the kernel that what it remembers is out of date. Never called inside a request for the
-/// same inode (libfuse: it would deadlock), never with a lock held. Thread-safe.
+/// How the filesystem tells the kernel that what it remembers is out of date. Never called with a lock held. Thread-safe.
 public protocol KernelCache: Sendable {
-  /// Forget the pages and attributes of a file.
+  /// Forget the pages and attributes of a file; some time after this returned.
   func invalidate(_ inode: InodeID)
+  /// Forget the attributes of a file, before this returns: also in the middle of a request for it, whose caller then
+  /// finds it done.
+  func invalidateAttributes(_ inode: InodeID)
   /// Forget that `name` in `parent` leads somewhere.
   func invalidate(_ name: FileName, in parent: InodeID)
 }

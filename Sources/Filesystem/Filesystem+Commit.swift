@@ -70,6 +70,7 @@ extension Filesystem {
       state.attributesPending = false
       state.timeIsExplicit = false
     }
+    leftBook.noteStored(plan.target.key)
     // A copy in the server, or a tag from a HEAD, may be of what somebody else stored meanwhile.
     if stored.etag == outcome.etag { keepForReading(staged, stored, under: plan.target.key) }
     staged.forgetRecordIfUploaded()

@@ -161,10 +161,18 @@ extension Filesystem {
     }
   }
 
-  /// Removes the local bytes of a file that nobody needs. What was closed before a write failed is still needed.
+  /// Removes the local bytes of a file that nobody needs. What was closed before a write failed is still needed, and what
+  /// the disk may have lost is for a person to look at.
   func discard(_ staged: StagedFile) {
-    guard staged.failure != nil, staged.isRecorded else { return staged.discard() }
-    guard let pending = staged.setAside() else { return }
+    guard staged.failure != nil, staged.isRecorded || staged.hasLostBytes else { return staged.discard() }
+    let lostBytes = staged.hasLostBytes
+    let pending = staged.setAside()
+    if lostBytes {
+      log.error(
+        "the disk of the journal lost bytes that were written; what is there of the file is kept",
+        metadata: ["kept": "\(journal?.directory.string ?? "")"])
+    }
+    guard let pending else { return }
     log.error(
       "the version that was closed before a write failed is kept, and sent",
       metadata: ["kept": "\(journal?.directory.string ?? "")"])
@@ -250,7 +258,8 @@ extension Filesystem {
   ) throws(Errno) {
     let file = try openFile(handle)
     let staged = try stagedForWriting(file)
-    dropPrivileges(file.inode)
+    // A mapping's pages may come long after they were changed, and after a chmod.
+    if !context.isWriteback { dropPrivileges(of: file) }
     do throws(WriteError) {
       try staged.write(bytes, at: offset, context.cancellation)
     } catch {
@@ -262,7 +271,7 @@ extension Filesystem {
 
   func truncate(_ file: FileHandle, to size: UInt64) throws(Errno) {
     let staged = try stagedForWriting(file)
-    dropPrivileges(file.inode)
+    dropPrivileges(of: file)
     do throws(WriteError) {
       try staged.truncate(to: size)
     } catch {
@@ -273,14 +282,15 @@ extension Filesystem {
   }
 
   /// Whoever changes a program does not get to run it as its owner. Before the change, so that no part of the new bytes
-  /// leaves with the bits of before.
-  private func dropPrivileges(_ inode: InodeID) {
-    let isChanged = tree.update(inode) { node in
+  /// leaves with the bits of before; and the kernel has heard of it before the caller can run them.
+  private func dropPrivileges(of file: FileHandle) {
+    guard file.content.mayHavePrivileges else { return }
+    let isChanged = tree.update(file.inode) { node in
       guard let permissions = node.posix.permissions else { return false }
       node.posix.permissions = PosixAttributes.withoutPrivileges(permissions)
       return node.posix.permissions != permissions
     }
-    if isChanged == true { kernelCache?.invalidate(inode) }
+    if isChanged == true { kernelCache?.invalidateAttributes(file.inode) }
   }
 
   private func noteWrite(_ file: FileHandle) {

@@ -69,10 +69,8 @@ extension Filesystem {
     _ groups: [LeftFiles], _ ended: @escaping @Sendable (LeftFiles, Errno?) -> Void = { _, _ in }
   ) -> [(group: LeftFiles, error: Errno)] {
     guard !groups.isEmpty else { return [] }
-    let pool = WorkerPool(name: "waysfs-unsent", limit: configuration.parallelUploads)
-    defer { pool.shutdown() }
     let results: [Result<Void, Errno>] = fanOut(over: groups, limit: groups.count) { group, finished in
-      pool.submit {
+      workers.flushes.submit {
         let error = self.sendInOrder(group)
         ended(group, error)
         finished(error.map { .failure($0) } ?? .success(()))
@@ -175,21 +173,21 @@ extension Filesystem {
   private func sendOrKeepBoth(_ staged: StagedFile, _ file: PendingFile) throws(WriteError) {
     let target = file.record.target
     do throws(WriteError) {
-      // Closed, but not synced before the machine went down: what the disk has may not be what was written.
+      // Closed, but not synced before the machine or its disk failed: what the disk has may not be what was written.
       if file.mayBeTorn {
-        throw .store(ObjectStoreError(.preconditionFailed, "the machine went down", key: target.key))
+        throw .store(ObjectStoreError(.preconditionFailed, "the bytes may be damaged", key: target.key))
       }
       try markDirectory(of: target)
       _ = try upload(staged, UploadOrder(target, condition: file.record.condition, conditions: conditions))
     } catch {
       guard case .store(let cause) = error, cause.code == .preconditionFailed else { throw error }
       // The program had gone on, and nobody heard that what it did next is stored.
-      if let own = try ownVersion(staged, target.key), staged.isOlder(than: own.size, of: target.key) { return }
+      if let own = try ownVersion(staged, target.key), staged.isOlder(than: own, under: target.key) { return }
       let kept = try Conflict.store(
         staged, target, host: configuration.host, time: configuration.time, conditions: conditions)
       log.warning(
         file.mayBeTorn
-          ? "a file was closed, but not synced, before the machine went down, and may be damaged; it is kept beside"
+          ? "a file was closed, but not synced, before machine or disk failed, and may be damaged; it is kept beside"
           : "the object was changed since; both versions are kept",
         metadata: ["bucket": "\(store.bucket)", "key": "\(target.key)", "ours": "\(kept)"])
     }

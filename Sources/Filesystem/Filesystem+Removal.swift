@@ -10,6 +10,8 @@ extension Filesystem {
   public func prepareRemoval(_ cancellation: Cancellation?) throws(Errno) {
     guard configuration.prefix.isEmpty else { throw .invalidArgument }
     guard pending().paths.isEmpty else { throw .directoryNotEmpty }
+    // What was begun early for files that are gone by now: it puts objects into the bucket, too.
+    workers.parts.waitUntilIdle(cancellation)
     let askedAt = tree.now
     let isEmpty: Bool
     do throws(ObjectStoreError) {

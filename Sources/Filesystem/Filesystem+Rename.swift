@@ -73,6 +73,7 @@ extension Filesystem {
 
   /// The bucket has the new names: so does this machine from now on, and its journal.
   func settle(_ view: NodeView, _ move: Move, _ replaced: NodeView?) {
+    leftBook.noteStored(key(move.destination))
     let orphaned = naming.exclusive {
       tree.move(move.name, from: move.parent, to: move.newName, in: move.newParent)
       // Never closed perhaps, but what it replaces and the object of its old name are about to go.

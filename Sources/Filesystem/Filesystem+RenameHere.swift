@@ -29,6 +29,8 @@ extension Filesystem {
       noted = nil
     }
     defer { noted.map(end) }
+    // Its record will be as durable as that of what it replaces; not with the names held.
+    if staged.isRecordDurable || replaced?.content?.staged?.isRecordDurable ?? false { staged.syncAhead() }
     guard try takeName(view, content, staged, replacing: replaced, move) else { return false }
     if case .foreign = source { tree.distrust(move.name, in: move.parent) }
     guard noted != nil else { return true }

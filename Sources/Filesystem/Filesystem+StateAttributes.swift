@@ -62,7 +62,7 @@ extension Filesystem {
       let isUnderWay = left.staged.progress.isUnderWay
       return (isUnderWay ? .uploading : trouble == nil ? .dirty : .failed, trouble?.reason)
     }
-    if leftBook.givenUp.contains(key) {
+    if leftBook.isInConflict(key) {
       return (.conflict, "somebody else replaced the object; a change of it is kept: see waysfs recover")
     }
     if handles.files(of: view.id).contains(where: \.isDisowned) || ConflictName.isOne(view.name.string) {

@@ -13,8 +13,10 @@ extension Filesystem {
   func keepAndSend(
     _ inode: InodeID, _ content: FileContent, as kind: JournalRecord.State, durable isDurable: Bool
   ) throws(Errno) {
-    // Not with the names held: an upload may keep the writers of this file waiting for the network.
+    // Not with the names held: an upload may keep the writers of this file waiting for the network, and all its bytes may
+    // have to go to the disk.
     content.staged?.waitForWriting()
+    if let staged = content.staged, content.isDirty, isDurable || staged.isRecordDurable { staged.syncAhead() }
     do throws(WriteError) {
       try naming.shared { () throws(WriteError) in
         guard content.isDirty, let staged = content.staged, let view = tree.view(inode), let path = view.path else {
@@ -122,11 +124,8 @@ extension Filesystem {
     _ files: [NodeView], _ body: @escaping @Sendable (NodeView) throws(Errno) -> Void
   ) -> [(file: NodeView, error: Errno)] {
     guard !files.isEmpty else { return [] }
-    // Threads of its own: an upload waits for its parts, which run on the workers.
-    let pool = WorkerPool(name: "waysfs-flush", limit: configuration.parallelUploads)
-    defer { pool.shutdown() }
     let results: [Result<Void, Errno>] = fanOut(over: files, limit: files.count) { view, done in
-      pool.submit { done(Result { () throws(Errno) in try body(view) }) }
+      workers.flushes.submit { done(Result { () throws(Errno) in try body(view) }) }
     }
     return zip(files, results).compactMap { file, result in
       guard case .failure(let error) = result else { return nil }

@@ -12,15 +12,17 @@ public import WritePath
 /// The methods of `FileOperations` are in the extensions of this type, one file a concern. Thread-safe.
 ///
 /// Lock order, outermost first: the gates of what earlier mounts left (`LeftBook`), key claims (`locks`; both held across
-/// requests), then those of `markers`, `naming` (a gate; held across local I/O), a file's `staging` gate, the gates of its
-/// `StagedFile`; then the mutexes, none of which is held across I/O, a reply or a call to the kernel: the tree's, a
-/// `FileContent`'s, a `StagedFile`'s. The handle table's mutex is taken alone.
+/// requests), then those of `markers`, `naming` (a gate; held while a record is written, whose bytes went to the disk
+/// before where it is durable), a file's `staging` gate, the gates of its `StagedFile`; then the mutexes, none of which is
+/// held across I/O, a reply or a call to the kernel: the tree's, a `FileContent`'s, a `StagedFile`'s. The handle table's
+/// mutex is taken alone.
 public final class Filesystem: FileOperations {
   let store: any ObjectStore
   let readPath: ReadPath
   /// Where files are kept while they are written; nil for a mount that is read only.
   let journal: Journal?
   let conditions: ConditionalWrites
+  let workers: FilesystemWorkers
   let staging: StagingContext
   let uploads: UploadQueue
   let leftBook = LeftBook()
@@ -46,12 +48,12 @@ public final class Filesystem: FileOperations {
   ///   - readPath: reads of that bucket.
   ///   - journal: where files that are being written are kept; nil makes every write an error.
   ///   - conditions: keeps writers of other machines from being overwritten.
-  ///   - workers: run part uploads; shut down by the caller after the last operation.
+  ///   - workers: do what blocks; shut down by the caller after the last operation.
   ///   - memory: what file contents may take of this process's memory on their way to the bucket.
   ///   - schedule: calls something after a number of seconds, on a thread where it must not block.
   public init(
     store: any ObjectStore, readPath: ReadPath, journal: Journal?, conditions: ConditionalWrites,
-    workers: WorkerPool, memory: ByteBudget, configuration: FilesystemConfiguration, log: Logger,
+    workers: FilesystemWorkers, memory: ByteBudget, configuration: FilesystemConfiguration, log: Logger,
     schedule: @escaping @Sendable (_ seconds: Double, _ body: @escaping @Sendable () -> Void) -> Void
   ) {
     self.store = store
@@ -60,10 +62,11 @@ public final class Filesystem: FileOperations {
     self.conditions = conditions
     // In write-back mode only the journal's size keeps a writer back.
     let partsAhead = 16
+    self.workers = workers
     staging = StagingContext(
-      store: store, workers: workers, memory: memory,
+      store: store, workers: workers.parts, memory: memory,
       partsAhead: configuration.writeMode == .close ? partsAhead : nil, log: log)
-    uploads = UploadQueue(parallel: configuration.parallelUploads, schedule: schedule)
+    uploads = UploadQueue(workers.uploads, schedule: schedule)
     self.configuration = configuration
     self.log = log
     failures = FailureBook(log: log, schedule: schedule)

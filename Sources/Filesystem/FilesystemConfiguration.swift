@@ -35,8 +35,6 @@ public struct FilesystemConfiguration: Sendable {
   public var uploadDelay: Double
   /// Finds out what the server can do as soon as a file is opened to be written, not when it is uploaded.
   public var probesEarly = true
-  /// Uploads in the background at once.
-  public var parallelUploads: Int
   /// Requests under way at once for one listing or rename.
   public var parallelRequests: Int
   /// The clocks.
@@ -46,8 +44,8 @@ public struct FilesystemConfiguration: Sendable {
   public init(
     prefix: String = "", uid: UInt32 = 0, gid: UInt32 = 0, fileMode: UInt32 = 0o644, directoryMode: UInt32 = 0o755,
     metadataLifetime: Double = 10, attributes: AttributesMode = .auto, readOnly: Bool = false,
-    host: String = "localhost", writeMode: WriteMode = .close, uploadDelay: Double = 0.5, parallelUploads: Int = 16,
-    parallelRequests: Int = 48, time: TimeSource = .system
+    host: String = "localhost", writeMode: WriteMode = .close, uploadDelay: Double = 0.5, parallelRequests: Int = 48,
+    time: TimeSource = .system
   ) {
     self.prefix = prefix
     self.uid = uid
@@ -60,7 +58,6 @@ public struct FilesystemConfiguration: Sendable {
     self.host = host
     self.writeMode = writeMode
     self.uploadDelay = uploadDelay
-    self.parallelUploads = parallelUploads
     self.parallelRequests = parallelRequests
     self.time = time
   }

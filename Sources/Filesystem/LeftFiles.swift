@@ -53,12 +53,19 @@ final class LeftBook: Sendable {
   /// Held alone from the moment in which the book is filled until it is known what is to be sent.
   let takingUp = AccessGate()
   private let groups = Mutex<[LeftFiles]>([])
-  private let stranded = Mutex<[ObjectKey]>([])
+  /// Whether each still has what somebody else put there.
+  private let stranded = Mutex<[ObjectKey: Bool]>([:])
 
-  /// Objects whose changes this mount has given up (`Filesystem.strand`).
-  var givenUp: [ObjectKey] { stranded.withLock { $0 } }
+  /// Objects whose changes this mount has given up (`Filesystem.strand`): the journal keeps them.
+  var givenUp: [ObjectKey] { stranded.withLock { Array($0.keys) } }
 
-  func giveUp(_ key: ObjectKey) { stranded.withLock { $0.append(key) } }
+  func giveUp(_ key: ObjectKey) { stranded.withLock { $0[key] = true } }
+
+  /// This mount has stored an object: whoever reads it finds that, and not what its given-up change was made to.
+  func noteStored(_ key: ObjectKey) { stranded.withLock { if $0[key] != nil { $0[key] = false } } }
+
+  /// Whether somebody else's version stands where a change of this mount was to be.
+  func isInConflict(_ key: ObjectKey) -> Bool { stranded.withLock { $0[key] ?? false } }
 
   /// All that is not sent yet.
   var all: [LeftFiles] { groups.withLock { $0.filter { $0.first != nil } } }

@@ -71,7 +71,9 @@ final class Node: @unchecked Sendable {
   var parent: InodeID?
   /// How often the kernel was given this inode.
   var lookups: UInt64 = 0
-  var posix: PosixAttributes
+  var posix: PosixAttributes {
+    didSet { content?.note(posix) }
+  }
   /// For files and links: the version the attributes belong to; nil for what was never uploaded.
   var version: FileVersion?
   /// Whether `posix` is what the object carries (HEAD), or just what a listing can tell.
@@ -80,8 +82,10 @@ final class Node: @unchecked Sendable {
   var isTrusted = false
   /// Monotonic time until which all this is believed, in nanoseconds.
   var freshUntil: UInt64 = 0
-  /// For files that are open or hold what could not be sent.
-  var content: FileContent?
+  /// For files that are open or hold what could not be sent; changed by `Tree.State.give`.
+  fileprivate(set) var content: FileContent? {
+    didSet { content?.note(posix) }
+  }
   /// Its name is being taken away by an unlink or a rename over it: who opens it now must wait for how that ends.
   var isLeaving = false
   /// The version whose length the kernel was last told; nil for what is only here.
@@ -179,6 +183,14 @@ final class Node: @unchecked Sendable {
   func noteAbsent(_ child: FileName, until: UInt64, now: UInt64) {
     if absent.count > 4096 { absent = absent.filter { $0.value > now } }
     absent[child] = until
+  }
+}
+
+extension Tree.State {
+  /// Gives a file its content, or takes it away.
+  mutating func give(_ content: FileContent?, to node: Node) {
+    node.content = content
+    if content == nil { inUse.remove(node.id) } else { inUse.insert(node.id) }
   }
 }
 

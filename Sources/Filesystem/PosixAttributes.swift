@@ -112,6 +112,9 @@ public struct PosixAttributes: Hashable, Sendable {
     return permissions & ~(isGroupProgram ? 0o6000 : 0o4000)
   }
 
+  /// Whether a write takes a bit away.
+  var hasPrivileges: Bool { permissions.map { Self.withoutPrivileges($0) != $0 } ?? false }
+
   private static let names = ["mode", "uid", "gid", "mtime", "ctime", "atime"]
 
   static func parseTime(_ text: String) -> Timestamp? {

@@ -14,7 +14,7 @@ extension Tree {
       guard let directory = state.nodes[parent], directory.type == .directory else { return nil }
       if let old = state.child(name, of: parent) { state.detach(old) }
       let node = state.add(name, to: directory, type: type, posix: posix)
-      node.content = content
+      state.give(content, to: node)
       node.version = version
       node.attributesKnown = true
       node.freshUntil = expiry(from: now)
@@ -175,7 +175,7 @@ extension Tree {
   func filesInUse() -> [NodeView] {
     let now = now
     return withState { state in
-      state.nodes.values.filter { $0.content != nil }.map { view($0, state, now) }
+      state.inUse.compactMap { state.nodes[$0] }.map { view($0, state, now) }
     }
   }
 
@@ -199,7 +199,7 @@ extension Tree {
     withState { state in
       guard let node = state.nodes[id], node.type == .file, !node.isLeaving else { return nil }
       let content = node.content ?? FileContent(inode: id, version: node.version)
-      node.content = content
+      state.give(content, to: node)
       let known = node.version
       let (epoch, version, staged, outdated) = content.withState { state in
         let outdated = known.flatMap { state.renew(to: $0) }
@@ -235,7 +235,7 @@ extension Tree {
       return (true, state.staged)
     }
     if unneeded.isUnneeded, let node = state.nodes[id], node.content === content {
-      node.content = nil
+      state.give(nil, to: node)
       // A new file that could not be written whole never came to be.
       if node.version == nil { state.detach(node) } else { state.dropIfUnused(node) }
     }
@@ -260,7 +260,7 @@ extension Tree {
         state.epoch += 1
       }
       guard let node = state.nodes[id], node.content === content else { return }
-      node.content = nil
+      state.give(nil, to: node)
       node.freshUntil = 0
       if let directory = node.parent.flatMap({ state.nodes[$0] }) {
         directory.listing = nil

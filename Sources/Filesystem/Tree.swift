@@ -10,6 +10,8 @@ import Synchronization
 final class Tree: Sendable {
   struct State: Sendable {
     var nodes: [InodeID: Node] = [:]
+    /// Those that have a content: few among many.
+    var inUse: Set<InodeID> = []
     /// Those of all nodes: two files with one number are one file to diff, cp and mv.
     var fileNumbers: Set<UInt64> = [1]
     var nextInode: UInt64 = 2

@@ -8,13 +8,12 @@ final class UploadQueue: Sendable {
   /// Calls something after that many seconds, on a thread where it must not block.
   typealias Schedule = @Sendable (_ seconds: Double, _ body: @escaping @Sendable () -> Void) -> Void
 
-  private let workers: WorkerPool
+  private let workers: WorkerShare
   private let schedule: Schedule
   private let isClosed = Mutex(false)
 
-  /// A queue that starts its threads when there is work.
-  init(parallel: Int, schedule: @escaping Schedule) {
-    workers = WorkerPool(name: "waysfs-upload", limit: parallel)
+  init(_ workers: WorkerShare, schedule: @escaping Schedule) {
+    self.workers = workers
     self.schedule = schedule
   }
 
@@ -34,6 +33,6 @@ final class UploadQueue: Sendable {
   /// Starts nothing any more, and waits for what is under way.
   func close() {
     isClosed.withLock { $0 = true }
-    workers.shutdown()
+    workers.waitUntilIdle()
   }
 }

@@ -21,7 +21,7 @@ func makeCallbacks() -> waysfs_callbacks {
     open: { on($0).open($1, $2, $3) },
     create: { on($0).create($1, $2, $3, $4, $5) },
     read: { on($0).read($1, $2, $3, $4) },
-    write: { on($0).write($1, $2, $3, UnsafeRawBufferPointer(start: $4, count: $5)) },
+    write: { on($0).write($1, $2, $3, UnsafeRawBufferPointer(start: $4, count: $5), isWriteback: $6) },
     flush: { on($0).flush($1, $2) },
     sync: { on($0).sync($1, $2) },
     release: { on($0).release($1, $2) },

@@ -37,10 +37,14 @@ extension FuseConnection {
     }
   }
 
-  func write(_ request: waysfs_request, _ handle: UInt64, _ offset: UInt64, _ bytes: UnsafeRawBufferPointer) {
+  func write(
+    _ request: waysfs_request, _ handle: UInt64, _ offset: UInt64, _ bytes: UnsafeRawBufferPointer, isWriteback: Bool
+  ) {
     let reply = FuseReply(request, self, .write, interruptible: true)
+    var context = reply.context
+    context.isWriteback = isWriteback
     do throws(Errno) {
-      try operations.write(HandleID(handle), offset: offset, bytes, reply.context)
+      try operations.write(HandleID(handle), offset: offset, bytes, context)
       reply.written(bytes.count)
     } catch { reply.fail(error) }
   }

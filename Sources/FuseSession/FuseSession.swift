@@ -63,6 +63,15 @@ public final class FuseSession: Sendable {
       umount2(path, Int32(MNT_DETACH))
       throw FuseSessionError(.mountFailed, "cannot mount on \(path): it does not appear in the mount table")
     }
+    if options.followsNoLinks {
+      let result = waysfs_follow_no_links(path)
+      guard result == 0 else {
+        umount2(path, Int32(MNT_DETACH))
+        throw FuseSessionError(
+          .mountFailed, "cannot mount on \(path) with nosymfollow, which needs Linux 5.14",
+          cause: Errno(rawValue: -result))
+      }
+    }
     state.withLock { $0 = .mounted(entry) }
   }
 

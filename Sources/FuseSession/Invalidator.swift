@@ -9,6 +9,7 @@ import Synchronization
 ///
 /// The kernel may make a notification wait for a request under way on the same inode or directory. On a worker that
 /// would be a deadlock; here it only delays the notifications behind it. They are sent in the order they were asked for.
+/// Attributes alone need no such detour.
 final class Invalidator: KernelCache {
   private enum Notification: Hashable {
     case inode(InodeID)
@@ -28,6 +29,12 @@ final class Invalidator: KernelCache {
   init(_ connection: FuseConnection) { state = Mutex(State(connection: connection)) }
 
   func invalidate(_ inode: InodeID) { add(.inode(inode)) }
+
+  func invalidateAttributes(_ inode: InodeID) {
+    guard let connection = state.withLock({ $0.connection }) else { return }
+    let result = waysfs_session_invalidate_attributes(connection.raw, inode.value)
+    if result != 0 { connection.log.debug("the kernel refused an invalidation: errno \(-result)") }
+  }
 
   func invalidate(_ name: FileName, in parent: InodeID) {
     // A name the kernel cannot have been given it does not remember either.

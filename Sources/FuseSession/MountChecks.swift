@@ -96,6 +96,11 @@ struct MountChecks {
   }
 
   func checkUserRights() throws(FuseSessionError) {
+    if options.followsNoLinks {
+      throw FuseSessionError(
+        .badOption,
+        "only root can mount with nosymfollow, which fusermount3 does not know: leave it out, or mount as root")
+    }
     let found = searchPath.split(separator: ":").contains { access("\($0)/\(helper)", X_OK) == 0 }
     guard found || access("/usr/bin/\(helper)", X_OK) == 0 else {
       throw FuseSessionError(

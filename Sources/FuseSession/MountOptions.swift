@@ -21,7 +21,7 @@ public struct MountOptions: Sendable {
   /// Whether the kernel is asked to read some files by itself (`FuseSession.passthrough`).
   public var passthrough = false
   /// Further `-o` options of mount(8) and mount.fuse3(8), such as `noatime`, one an element. `nonempty`, which libfuse 3
-  /// no longer knows, is `allowNonEmpty`.
+  /// no longer knows, is `allowNonEmpty`; `nosymfollow`, which 3.14 does not know yet, is for root only.
   public var fuseOptions: [String] = []
 
   /// Options with their defaults.
@@ -31,9 +31,13 @@ public struct MountOptions: Sendable {
   }
 
   private static let nonEmpty = "nonempty"
+  private static let noLinks = "nosymfollow"
 
   /// Whether entries in the mount point are no obstacle.
   var hidesEntries: Bool { allowNonEmpty || fuseOptions.contains(Self.nonEmpty) }
+
+  /// Whether the kernel is to follow no symbolic links on it.
+  var followsNoLinks: Bool { fuseOptions.contains(Self.noLinks) }
 
   /// The argument vector for libfuse, without the program's name.
   var libfuseArguments: [String] {
@@ -41,7 +45,7 @@ public struct MountOptions: Sendable {
     var options = ["default_permissions", "fsname=\(Self.escaped(source))", "subtype=\(Self.escaped(subtype))"]
     if readOnly { options.append("ro") }
     if allowOther { options.append("allow_other") }
-    options += fuseOptions.filter { $0 != Self.nonEmpty }
+    options += fuseOptions.filter { ![Self.nonEmpty, Self.noLinks].contains($0) }
     return options.flatMap { ["-o", $0] }
   }
 

@@ -1,80 +1,92 @@
+import Basics
+
 /// Who may start now, when only so many transfers may be under way for one host and in all.
 ///
-/// First come, first served, except that a host at its limit does not hold up the others. libcurl has such limits too,
-/// but there the deadlines of a transfer run while it waits. A pure value: it names transfers by ascending numbers.
+/// Of several groups of transfers the one with the fewest under way goes first, and none takes more than its share
+/// (`SharedPlaces`); within a group it is first come, first served, except that a host at its limit does not hold up the
+/// others. libcurl has limits too, but there the deadlines of a transfer run while it waits. A pure value: it names
+/// transfers by ascending numbers.
 struct AdmissionQueue {
-  private struct Host {
-    var active = 0
-    var waiting: [UInt64] = []
-    // Where the queue begins in `waiting`; taking from the front of an array would move the rest each time.
+  /// The transfers of one group to one host.
+  struct Lane: Hashable {
+    var host: String
+    var group = ""
+  }
+
+  private struct Waiting {
+    var numbers: [UInt64] = []
+    // Where the queue begins; taking from the front of an array would move the rest each time.
     var head = 0
 
-    var first: UInt64? { head < waiting.count ? waiting[head] : nil }
-    var isUnused: Bool { active == 0 && head == waiting.count }
+    var first: UInt64? { head < numbers.count ? numbers[head] : nil }
 
     mutating func removeFirst() {
       head += 1
-      if head == waiting.count || head > 256 {
-        waiting.removeFirst(head)
+      if head == numbers.count || head > 256 {
+        numbers.removeFirst(head)
         head = 0
       }
     }
   }
 
   private let perHost: Int
-  private let total: Int
-  private var active = 0
-  private var hosts: [String: Host] = [:]
+  /// Transfers under way by group.
+  private var groups: SharedPlaces<String>
+  /// The same by host.
+  private var hosts: [String: Int] = [:]
+  private var lanes: [Lane: Waiting] = [:]
 
   /// Limits below 1 count as 1.
-  init(perHost: Int, total: Int) {
+  /// - Parameter isShared: whether there may be several groups; one alone may have all.
+  init(perHost: Int, total: Int, isShared: Bool = false) {
     self.perHost = max(1, perHost)
-    self.total = max(1, total)
+    groups = SharedPlaces(total, isShared: isShared)
   }
 
   /// Appends a transfer; `id` must be larger than every one before.
-  mutating func enqueue(_ id: UInt64, host: String) {
-    hosts[host, default: Host()].waiting.append(id)
-  }
+  mutating func enqueue(_ id: UInt64, _ lane: Lane) { lanes[lane, default: Waiting()].numbers.append(id) }
 
-  /// Takes the transfer that has waited longest among those that may start, and counts it as active.
+  /// Takes the next transfer that may start, and counts it as active.
   mutating func admit() -> UInt64? {
-    guard active < total else { return nil }
-    var next: (id: UInt64, host: String)?
-    for (name, host) in hosts where host.active < perHost {
-      if let first = host.first, first < next?.id ?? .max { next = (first, name) }
+    guard !lanes.isEmpty, groups.hasRoom() else { return nil }
+    var next: (active: Int, id: UInt64, lane: Lane)?
+    for (lane, waiting) in lanes where hosts[lane.host] ?? 0 < perHost && groups.allows(lane.group) {
+      guard let first = waiting.first else { continue }
+      let active = groups[lane.group]
+      if let next, (next.active, next.id) < (active, first) { continue }
+      next = (active, first, lane)
     }
     guard let next else { return nil }
-    active += 1
-    hosts[next.host]?.active += 1
-    hosts[next.host]?.removeFirst()
+    groups.take(next.lane.group)
+    hosts[next.lane.host, default: 0] += 1
+    lanes[next.lane]?.removeFirst()
+    forgetIfEmpty(next.lane)
     return next.id
   }
 
   /// An admitted transfer is over.
-  mutating func finish(host: String) {
-    guard let entry = hosts[host], entry.active > 0 else { return }
-    active -= 1
-    hosts[host]?.active -= 1
-    forgetIfUnused(host)
+  mutating func finish(_ lane: Lane) {
+    guard groups[lane.group] > 0, let active = hosts[lane.host] else { return }
+    groups.giveBack(lane.group)
+    hosts[lane.host] = active > 1 ? active - 1 : nil
   }
 
   /// Takes a transfer out that still waits; false when it does not.
-  mutating func remove(_ id: UInt64, host: String) -> Bool {
-    guard let entry = hosts[host] else { return false }
-    var low = entry.head
-    var high = entry.waiting.count
+  mutating func remove(_ id: UInt64, _ lane: Lane) -> Bool {
+    guard let waiting = lanes[lane] else { return false }
+    var low = waiting.head
+    var high = waiting.numbers.count
     while low < high {
       let middle = (low + high) / 2
-      if entry.waiting[middle] < id { low = middle + 1 } else { high = middle }
+      if waiting.numbers[middle] < id { low = middle + 1 } else { high = middle }
     }
-    guard low < entry.waiting.count, entry.waiting[low] == id else { return false }
-    hosts[host]?.waiting.remove(at: low)
-    forgetIfUnused(host)
+    guard low < waiting.numbers.count, waiting.numbers[low] == id else { return false }
+    lanes[lane]?.numbers.remove(at: low)
+    forgetIfEmpty(lane)
     return true
   }
 
-  private mutating func forgetIfUnused(_ host: String) {
-    if hosts[host]?.isUnused == true { hosts[host] = nil }
+  private mutating func forgetIfEmpty(_ lane: Lane) {
+    if lanes[lane]?.first == nil { lanes[lane] = nil }
   }
 }

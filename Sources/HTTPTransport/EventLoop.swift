@@ -33,7 +33,9 @@ final class EventLoop {
     self.inbox = inbox
     self.configuration = configuration
     self.time = time
-    queue = AdmissionQueue(perHost: configuration.connectionsPerHost, total: configuration.totalConnections)
+    queue = AdmissionQueue(
+      perHost: configuration.connectionsPerHost, total: configuration.totalConnections,
+      isShared: configuration.isShared)
     ccurl_multi_set_long(multi, CURLMOPT_PIPELINING, 0)
     // This bounds the busy connections too: less than the limit would close each one as soon as its transfer is over.
     ccurl_multi_set_long(multi, CURLMOPT_MAXCONNECTS, max(1, configuration.totalConnections))
@@ -85,7 +87,7 @@ final class EventLoop {
     let id = nextID
     transfer.id = id
     transfers[id] = transfer
-    queue.enqueue(id, host: transfer.target.origin)
+    queue.enqueue(id, transfer.lane)
     transfer.cancellationToken = transfer.cancellation?.addHandler { [inbox] in _ = inbox.submit(.cancel(id)) }
   }
 
@@ -148,10 +150,10 @@ final class EventLoop {
       }
     }
     if active.removeValue(forKey: transfer.id) != nil {
-      queue.finish(host: transfer.target.origin)
+      queue.finish(transfer.lane)
       if active.isEmpty { trimTime = time.monotonic + Self.trimDelay }
     } else {
-      _ = queue.remove(transfer.id, host: transfer.target.origin)
+      _ = queue.remove(transfer.id, transfer.lane)
     }
     transfer.complete(result)
   }

@@ -77,17 +77,20 @@ public struct HTTPRequest: Sendable {
   public var body: HTTPBody
   /// Deadlines.
   public var deadlines: HTTPDeadlines
+  /// On whose behalf it is made: groups take turns (`HTTPTransport.Configuration.isShared`).
+  public var group: String
 
   /// Makes a request.
   public init(
     _ method: HTTPMethod, _ url: String, headers: [HTTPHeader] = [], body: HTTPBody = .none,
-    deadlines: HTTPDeadlines = HTTPDeadlines()
+    deadlines: HTTPDeadlines = HTTPDeadlines(), group: String = ""
   ) {
     self.method = method
     self.url = url
     self.headers = headers
     self.body = body
     self.deadlines = deadlines
+    self.group = group
   }
 }
 

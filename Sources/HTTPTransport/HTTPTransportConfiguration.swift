@@ -5,6 +5,9 @@ extension HTTPTransport {
     public var connectionsPerHost = 64
     /// How many transfers may be under way in all; as many idle connections are kept.
     public var totalConnections = 256
+    /// Whether requests of several groups (`HTTPRequest.group`) share the transfers: then none takes more than three
+    /// quarters of what the others leave.
+    public var isShared = false
     /// After how many seconds without use a connection is not used again.
     public var maximumIdleSeconds = 60
     /// How much is read from a socket at once, in bytes; 1 KiB to 512 KiB.

@@ -45,6 +45,9 @@ final class Transfer: @unchecked Sendable {
     parser = ResponseHeadParser(maximumBytes: maximumHeadBytes)
   }
 
+  /// Whom it waits with for its turn.
+  var lane: AdmissionQueue.Lane { AdmissionQueue.Lane(host: target.origin, group: request.group) }
+
   /// Whether a connection stood, so that bytes of the request may have left.
   var wasConnected: Bool { attempts > 0 }
 

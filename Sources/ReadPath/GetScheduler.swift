@@ -1,3 +1,4 @@
+import Basics
 import Synchronization
 
 /// A GET that waits for its turn.
@@ -23,7 +24,7 @@ final class GetScheduler: Sendable {
   }
 
   /// One with turns of its own.
-  convenience init(limit: Int) { self.init(GetTurns(limit: limit)) }
+  convenience init(limit: Int) { self.init(GetTurns(limit: limit, isShared: false)) }
 
   /// Queues a GET and starts what may start.
   func submit(_ get: any ScheduledGet, _ priority: Priority) {
@@ -62,8 +63,8 @@ final class GetScheduler: Sendable {
   }
 }
 
-/// Bounds the GETs under way. What somebody waits for goes before what is guessed; of several buckets one GET of each
-/// in turn, however many the others want. Thread-safe; its lock is a leaf.
+/// Bounds the GETs under way. What somebody waits for goes before what is guessed; of several buckets the one with the
+/// fewest under way goes first, and none takes more than its share (`SharedPlaces`). Thread-safe; its lock is a leaf.
 final class GetTurns: Sendable {
   struct Queue {
     var demand: [any ScheduledGet] = []
@@ -74,19 +75,21 @@ final class GetTurns: Sendable {
     var queues: [Queue] = []
     /// The queue that is looked at first.
     var turn = 0
-    var running = 0
+    /// GETs under way, by queue.
+    var running: SharedPlaces<Int>
     var runningAhead = 0
     /// Whether some thread is starting GETs. A store may report before `get` returns; that must not recurse.
     var isStarting = false
   }
 
-  private let limit: Int
   private let aheadLimit: Int
-  private let state = Mutex(State())
+  private let state: Mutex<State>
 
-  init(limit: Int) {
-    self.limit = max(1, limit)
-    aheadLimit = max(1, self.limit - self.limit / 4)
+  /// - Parameter isShared: whether there may be several queues; one alone may have all.
+  init(limit: Int, isShared: Bool) {
+    let running = SharedPlaces<Int>(limit, isShared: isShared)
+    aheadLimit = max(1, running.limit - running.limit / 4)
+    state = Mutex(State(running: running))
   }
 
   func addQueue() -> Int {
@@ -102,11 +105,11 @@ final class GetTurns: Sendable {
 
   func startWaiting() {
     var first = true
-    while let (get, priority) = next(entering: first) {
+    while let (queue, get, priority) = next(entering: first) {
       first = false
       get.start { [self] in
         state.withLock { state in
-          state.running -= 1
+          state.running.giveBack(queue)
           if priority == .ahead { state.runningAhead -= 1 }
         }
         startWaiting()
@@ -115,22 +118,16 @@ final class GetTurns: Sendable {
   }
 
   /// The next to start. Nil when none may, or another thread (or a caller further up this stack) is at it.
-  private func next(entering: Bool) -> (any ScheduledGet, GetScheduler.Priority)? {
+  private func next(entering: Bool) -> (queue: Int, get: any ScheduledGet, priority: GetScheduler.Priority)? {
     state.withLock { state in
       if entering {
         guard !state.isStarting else { return nil }
         state.isStarting = true
       }
-      if state.running < limit {
-        if let get = state.take(\.demand) {
-          state.running += 1
-          return (get, .demand)
-        }
-        if state.runningAhead < aheadLimit, let get = state.take(\.ahead) {
-          state.running += 1
-          state.runningAhead += 1
-          return (get, .ahead)
-        }
+      if let (queue, get) = state.take(\.demand) { return (queue, get, .demand) }
+      if state.runningAhead < aheadLimit, let (queue, get) = state.take(\.ahead) {
+        state.runningAhead += 1
+        return (queue, get, .ahead)
       }
       state.isStarting = false
       return nil
@@ -139,16 +136,20 @@ final class GetTurns: Sendable {
 }
 
 extension GetTurns.State {
-  /// The first GET of the next queue that has one.
+  /// The first GET of the queue whose turn it is.
   fileprivate mutating func take(
     _ kind: WritableKeyPath<GetTurns.Queue, [any ScheduledGet]>
-  ) -> (any ScheduledGet)? {
-    for step in 0..<queues.count {
-      let index = (turn + step) % queues.count
-      guard !queues[index][keyPath: kind].isEmpty else { continue }
-      turn = (index + 1) % queues.count
-      return queues[index][keyPath: kind].removeFirst()
+  ) -> (queue: Int, get: any ScheduledGet)? {
+    guard running.hasRoom() else { return nil }
+    var next: Int?
+    for step in queues.indices {
+      let queue = (turn + step) % queues.count
+      guard !queues[queue][keyPath: kind].isEmpty, running.allows(queue) else { continue }
+      if running[queue] < next.map({ running[$0] }) ?? .max { next = queue }
     }
-    return nil
+    guard let next else { return nil }
+    turn = next + 1
+    running.take(next)
+    return (next, queues[next][keyPath: kind].removeFirst())
   }
 }

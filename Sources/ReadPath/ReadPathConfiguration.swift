@@ -5,6 +5,8 @@ public struct ReadPathConfiguration: Sendable {
   /// GETs that may be under way at once, at least 1. Those that somebody waits for go first, and a quarter is kept from
   /// fetching ahead.
   public var maximumGets = 32
+  /// Whether several buckets share these: then none has more than three quarters of what the others leave.
+  public var isShared = false
   /// How far ahead of a reader, and in which pieces, is fetched.
   public var readAhead = ReadAheadPlanner.Limits()
   /// Ranges that `ObjectReader.copy` fetches at once, at least 1.

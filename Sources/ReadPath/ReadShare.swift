@@ -17,7 +17,7 @@ public final class ReadShare: Sendable {
   public init(pool: BlockPool, cache: DiskCache? = nil, configuration: ReadPathConfiguration) {
     self.pool = pool
     self.configuration = configuration
-    turns = GetTurns(limit: configuration.maximumGets)
+    turns = GetTurns(limit: configuration.maximumGets, isShared: configuration.isShared)
     disk = cache.map { DiskStage(cache: $0, pool: pool) }
   }
 

@@ -50,17 +50,26 @@ final class BodySums: Sendable {
     mutating func take() -> [Job] {
       guard !isLed, !waiting.isEmpty else { return [] }
       guard waiting.count >= ParallelSums.lanes || onTheirWay < enoughOnTheirWay || isOverdue else { return [] }
-      // A short one would wait for a long one.
-      let alike = waiting.filter {
-        $0.body.length / 4 <= waiting[0].body.length && waiting[0].body.length / 4 <= $0.body.length
-      }
-      let batch = alike.prefix(alike.count < worthGathering ? 1 : ParallelSums.lanes)
+      let batch = BodySums.batch(of: waiting.map(\.body.length)).map { waiting[$0] }
       waiting.removeAll { job in batch.contains { $0 === job } }
       isLed = true
       isOverdue = isOverdue && !waiting.isEmpty
       onTheirWay += batch.count
-      return Array(batch)
+      return batch
     }
+  }
+
+  /// Which of those that wait are done next, told by their lengths. The first, who leads, has the longest: its sum is
+  /// there when all are, and the others get theirs as soon as they are done.
+  static func batch(of lengths: [UInt64]) -> [Int] {
+    guard let first = lengths.first else { return [] }
+    // A short one would be as slow as a long one.
+    let alike = lengths.indices.filter { lengths[$0] / 4 <= first && first / 4 <= lengths[$0] }
+    guard alike.count >= worthGathering else { return [0] }
+    var batch = Array(alike.prefix(ParallelSums.lanes))
+    let longest = batch.indices.reduce(0) { lengths[batch[$1]] > lengths[batch[$0]] ? $1 : $0 }
+    batch.swapAt(0, longest)
+    return batch
   }
 
   private let state = Mutex(State())

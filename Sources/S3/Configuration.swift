@@ -19,7 +19,7 @@ public struct S3Configuration: Sendable {
   public var addressing: Addressing
   /// How failed attempts are repeated.
   public var retry: RetryPolicy
-  /// Tokens in the retry budget that all requests share.
+  /// Tokens in the retry budget that the requests about one bucket share.
   public var retryBudget: Int
   /// Deadlines of an attempt.
   public var deadlines: HTTPDeadlines

@@ -46,8 +46,9 @@ public protocol CredentialsProvider: Sendable {
   /// The credentials to sign with now.
   func credentials() throws(ObjectStoreError) -> S3Credentials
 
-  /// Takes note that the server has accepted a request with these. Called for each; it must not block.
-  func noteAccepted(_ credentials: S3Credentials)
+  /// Takes note that the server has accepted a request with these, about that bucket. Called for each; it must not
+  /// block.
+  func noteAccepted(_ credentials: S3Credentials, for bucket: String?)
 
   /// Whether the server has accepted a request with these, made by any client that asks here.
   func wereAccepted(_ credentials: S3Credentials) -> Bool
@@ -62,7 +63,7 @@ public protocol CredentialsProvider: Sendable {
 
 extension CredentialsProvider {
   /// Forgets it: it only matters to who can get others.
-  public func noteAccepted(_ credentials: S3Credentials) {}
+  public func noteAccepted(_ credentials: S3Credentials, for bucket: String?) {}
 
   /// Nobody knows.
   public func wereAccepted(_ credentials: S3Credentials) -> Bool { false }

@@ -61,7 +61,6 @@ final class Exchange<Value: Sendable>: Sendable {
     do throws(ObjectStoreError) { credentials = try core.credentials.credentials() } catch {
       return finish(.failure(error))
     }
-    let now = core.serverTime
     let request = operation.request()
     let refused = RefusedBody()
     let operation = operation
@@ -71,7 +70,7 @@ final class Exchange<Value: Sendable>: Sendable {
     }
     let meter = counters.map { AttemptMeter($0, core.time, request, isRepeated: isRepeated) }
     core.http.send(
-      core.builder.signed(request, credentials, at: now), cancellation: cancellation,
+      core.builder.signed(request, credentials, at: core.serverTime), cancellation: cancellation,
       destination: { head in
         let destination =
           (200..<300).contains(head.status) ? operation.destination(head) : refused.destination(head)
@@ -79,7 +78,7 @@ final class Exchange<Value: Sendable>: Sendable {
       },
       completion: { result in
         let outcome = Self.outcome(result, refused, operation)
-        let failure = self.failure(outcome, sent: now)
+        let failure = self.failure(outcome)
         meter?.ended(result, failure?.error.code)
         self.attemptEnded(outcome, failure, credentials)
       })
@@ -97,12 +96,12 @@ final class Exchange<Value: Sendable>: Sendable {
   }
 
   /// What was wrong with an attempt; nil when it was a success.
-  private func failure(_ outcome: Result<Outcome<Value>, HTTPError>, sent now: Timestamp) -> AttemptFailure? {
+  private func failure(_ outcome: Result<Outcome<Value>, HTTPError>) -> AttemptFailure? {
     switch outcome {
     case .success(.value): nil
     case .success(.refused(let refusal)):
       AttemptFailure(
-        refusal, region: core.builder.region, forKey: operation.key != nil, now: now,
+        refusal, region: core.builder.region, forKey: operation.key != nil, now: core.serverTime,
         alsoRetried: operation.alsoRetried)
     case .success(.incomplete(let error)): AttemptFailure(incomplete: error)
     case .success(.failed(let error)): AttemptFailure(final: error)
@@ -115,28 +114,32 @@ final class Exchange<Value: Sendable>: Sendable {
   ) {
     if let failure { return repeatAfter(failure, credentials) }
     guard case .success(.value(let value)) = outcome else { return }
-    core.credentials.noteAccepted(credentials)
+    core.credentials.noteAccepted(credentials, for: operation.bucket)
     let lastCost = state.withLock { $0.lastCost }
-    core.budget.withLock { $0.succeeded(lastCost: lastCost) }
+    core.noteSuccess(operation.bucket, lastCost: lastCost)
     finish(.success(value))
   }
 
   private func repeatAfter(_ failure: AttemptFailure, _ credentials: S3Credentials) {
     if cancellation?.isCancelled == true { return finish(.failure(cancelled)) }
     let progressed = operation.progressed()
-    switch failure.remedy {
-    case .giveUp: return finish(.failure(failure.error))
-    case .correctClock(let serverTime):
-      let first = state.withLock { state in
-        defer { state.clockCorrected = true }
-        return !state.clockCorrected
-      }
-      guard first else { return finish(.failure(failure.error)) }
+    if let serverTime = failure.serverTime, mayCorrectClock() {
       core.correctClock(serverTime: serverTime)
       log(failure, "again with the server's clock")
-      attempt()
+      return attempt()
+    }
+    switch failure.remedy {
+    case .giveUp: return finish(.failure(failure.error))
     case .renewCredentials(let kind): renewCredentials(failure, kind, credentials)
     case .retry(let cost): retry(failure, cost, progressed: progressed)
+    }
+  }
+
+  /// True once.
+  private func mayCorrectClock() -> Bool {
+    state.withLock { state in
+      defer { state.clockCorrected = true }
+      return !state.clockCorrected
     }
   }
 
@@ -147,7 +150,7 @@ final class Exchange<Value: Sendable>: Sendable {
     }
     let delay = core.retry.delay(
       afterFailures: failures, random: core.random(), retryAfter: failure.retryAfter)
-    guard let delay, core.budget.withLock({ $0.withdraw(cost) }) else { return finish(.failure(failure.error)) }
+    guard let delay, core.mayRetry(operation.bucket, cost) else { return finish(.failure(failure.error)) }
     log(failure, "again in \(Int(delay * 1000)) ms")
     wait(delay, cost, failure)
   }

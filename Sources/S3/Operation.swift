@@ -51,13 +51,14 @@ struct AttemptFailure: Sendable {
     case giveUp
     /// Wait and send the same again; it costs so much of the retry budget.
     case retry(cost: Int)
-    /// Send the same again at once, dated by the server's clock.
-    case correctClock(serverTime: Timestamp)
     /// Send the same again with other credentials, if there are any.
     case renewCredentials(Refusal.OfCredentials)
   }
 
   var error: ObjectStoreError
+  /// The server's time, when the refusal comes, or may come, from our clock being wrong: then the same is to be sent again
+  /// at once, dated by it, if that was not tried. The remedy is for when it was.
+  var serverTime: Timestamp?
   var remedy: Remedy
   /// Whether the server may have done what was asked all the same.
   var mayBeApplied: Bool
@@ -85,15 +86,14 @@ struct AttemptFailure: Sendable {
     remedy = .giveUp
   }
 
-  /// - Parameter now: the time the request was dated with.
+  /// - Parameter now: the time at which the answer came. A body may have taken long to send.
   init(_ refusal: Refusal, region: String, forKey: Bool, now: Timestamp, alsoRetried: Set<String>) {
     error = refusal.error(asked: region, forKey: forKey)
     // A refusal is an answer, but a server that fails may do so after the work.
     mayBeApplied = refusal.status >= 500 || refusal.status < 300 || refusal.status == 408
+    serverTime = refusal.clockCorrection(now: now)
     remedy = .giveUp
-    if let serverTime = refusal.clockCorrection(now: now) {
-      remedy = .correctClock(serverTime: serverTime)
-    } else if refusal.isTransient || refusal.code.map(alsoRetried.contains) == true {
+    if refusal.isTransient || refusal.code.map(alsoRetried.contains) == true {
       remedy = .retry(cost: RetryBudget.retryCost)
       retryAfter = refusal.secondsToWait(now: now)
     } else if let kind = refusal.ofCredentials {
@@ -114,6 +114,7 @@ extension Refusal {
   /// Whether other credentials may help.
   var ofCredentials: OfCredentials? {
     switch code {
+    case "RequestTimeTooSkewed", "RequestExpired": nil
     case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired": .certain
     // An answer to HEAD has no code.
     default: status == 401 ? .certain : status == 403 ? .possible : nil

@@ -12,9 +12,27 @@ public final class RenewingCredentials: CredentialsProvider {
     var accepted: S3Credentials?
     /// Who waits for the fetch that is under way; nil when none is.
     var waiting: [@Sendable (CredentialRenewal) -> Void]?
-    /// What came of fetches, by the bucket that may have been forbidden; nil for refusals that were certainly about the
-    /// credentials. A bucket that may not be read must not keep a new pair from the others.
-    var quiet: [String?: Quiet] = [:]
+    /// The buckets that have let somebody in.
+    var open: Set<String> = []
+    var quiet: [Refused: Quiet] = [:]
+
+    func refused(_ forbidden: String?) -> Refused {
+      guard let forbidden else { return .credentials }
+      return open.contains(forbidden) ? .bucket(forbidden) : .otherBuckets
+    }
+  }
+
+  /// What a refusal may be about. Fetches that brought nothing new are counted for each, since a bucket that may not be
+  /// read must not keep a new pair from the others; but all that have let nobody in yet are counted as one, since there
+  /// may be hundreds of them.
+  private enum Refused: Hashable {
+    case credentials
+    case bucket(String)
+    case otherBuckets
+
+    /// The longest time in which nobody is asked again, in seconds. The first request to a bucket may be the first of
+    /// all after a change.
+    var longestQuiet: Double { self == .otherBuckets ? 30 : 300 }
   }
 
   /// A time in which nobody is asked again.
@@ -25,17 +43,16 @@ public final class RenewingCredentials: CredentialsProvider {
     /// The length of the next quiet time, in seconds.
     var length = firstQuiet
 
-    mutating func begin(_ renewal: CredentialRenewal, now: UInt64) {
+    mutating func begin(_ renewal: CredentialRenewal, now: UInt64, longest: Double) {
       last = renewal
       until = now + UInt64((renewal == .unchanged ? length : firstQuiet) * 1e9)
-      if renewal == .unchanged { length = min(2 * length, longestQuiet) }
+      if renewal == .unchanged { length = min(2 * length, longest) }
     }
   }
 
   /// For how long nobody is asked again after an answer that brought nothing new, in seconds; doubled with each further
   /// one. Requests that are refused for another reason must not become a stream of questions.
   private static let firstQuiet = 1.0
-  private static let longestQuiet = 300.0
 
   private let state: Mutex<State>
   private let time: TimeSource
@@ -55,8 +72,11 @@ public final class RenewingCredentials: CredentialsProvider {
   public func credentials() throws(ObjectStoreError) -> S3Credentials { state.withLock { $0.current } }
 
   /// See `CredentialsProvider.noteAccepted`.
-  public func noteAccepted(_ credentials: S3Credentials) {
-    state.withLock { if $0.accepted != credentials { $0.accepted = credentials } }
+  public func noteAccepted(_ credentials: S3Credentials, for bucket: String?) {
+    state.withLock { state in
+      if state.accepted != credentials { state.accepted = credentials }
+      if let bucket, !state.open.contains(bucket) { state.open.insert(bucket) }
+    }
   }
 
   /// See `CredentialsProvider.wereAccepted`.
@@ -75,7 +95,7 @@ public final class RenewingCredentials: CredentialsProvider {
         state.waiting?.append(completion)
         return .wait
       }
-      if let quiet = state.quiet[forbidden], now < quiet.until { return .report(quiet.last) }
+      if let quiet = state.quiet[state.refused(forbidden)], now < quiet.until { return .report(quiet.last) }
       state.waiting = [completion]
       return .start
     }
@@ -102,7 +122,10 @@ public final class RenewingCredentials: CredentialsProvider {
         state.current = fetched
         state.quiet = [:]
       }
-      if renewal != .renewed { state.quiet[forbidden, default: Quiet()].begin(renewal, now: now) }
+      if renewal != .renewed {
+        let refused = state.refused(forbidden)
+        state.quiet[refused, default: Quiet()].begin(renewal, now: now, longest: refused.longestQuiet)
+      }
       return (renewal, state.waiting ?? [])
     }
     for completion in waiting { completion(renewal) }

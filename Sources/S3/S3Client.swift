@@ -19,7 +19,9 @@ final class ClientCore: Sendable {
   let serverWorkStall: Double
   let answerLimit: Int
   let sums: BodySums
-  let budget: Mutex<RetryBudget>
+  private let fullBudget: RetryBudget
+  /// By bucket: one whose server answers with errors must not take their retries from the others.
+  private let budgets = Mutex<[String: RetryBudget]>([:])
   /// Seconds the server's clock is ahead of ours, once it has complained.
   private let clockOffset = Mutex<Int64>(0)
   private let opaqueTags = Atomic<Bool>(false)
@@ -40,7 +42,17 @@ final class ClientCore: Sendable {
     serverWorkStall = configuration.serverWorkStall
     answerLimit = configuration.answerLimit
     sums = BodySums { http.schedule(after: $0, $1) }
-    budget = Mutex(RetryBudget(capacity: configuration.retryBudget))
+    fullBudget = RetryBudget(capacity: configuration.retryBudget)
+  }
+
+  /// Takes the tokens for a retry of a request about a bucket, or about none; false when it must not be made.
+  func mayRetry(_ bucket: String?, _ cost: Int) -> Bool {
+    budgets.withLock { $0[bucket ?? "", default: fullBudget].withdraw(cost) }
+  }
+
+  /// A request has succeeded; its last retry had that cost.
+  func noteSuccess(_ bucket: String?, lastCost: Int?) {
+    budgets.withLock { $0[bucket ?? "", default: fullBudget].succeeded(lastCost: lastCost) }
   }
 
   /// The time of day as the server sees it.
@@ -124,7 +136,8 @@ public final class S3Client: Sendable {
     Exchange.run(core, nil, operation, cancellation) { result, _ in completion(result) }
   }
 
-  /// Makes a bucket in the configured region; one that is already ours is a success (S3: CreateBucket).
+  /// Makes a bucket in the configured region (S3: CreateBucket). One that is ours already is a `conflict`, as far as the
+  /// server tells: in the region us-east-1 Amazon does not.
   public func createBucket(
     _ name: String, _ cancellation: Cancellation? = nil, _ completion: @escaping StoreCompletion<Void>
   ) {
@@ -136,8 +149,9 @@ public final class S3Client: Sendable {
           + "</CreateBucketConfiguration>")
     }
     let operation = Operation<Void>(.createBucket, request, limit: core.answerLimit) { _ in .value(()) }
-    Exchange.run(core, nil, operation, cancellation) { result, _ in
-      if case .failure(let error) = result, error.serverCode == "BucketAlreadyOwnedByYou" {
+    Exchange.run(core, nil, operation, cancellation) { result, mayBeApplied in
+      // Made by an attempt whose answer got lost.
+      if mayBeApplied, case .failure(let error) = result, error.serverCode == "BucketAlreadyOwnedByYou" {
         return completion(.success(()))
       }
       completion(result)

@@ -45,7 +45,9 @@ struct RequestBuilder: Sendable {
       scope: scope, date: date, request: canonical)
     headers.append(HTTPHeader("Authorization", authorization))
     let url = endpoint.url(host: host) + path + (query.isEmpty ? "" : "?\(query)")
-    return HTTPRequest(request.method, url, headers: headers, body: request.body, deadlines: request.deadlines)
+    return HTTPRequest(
+      request.method, url, headers: headers, body: request.body, deadlines: request.deadlines,
+      group: request.bucket ?? "")
   }
 
   private func address(bucket: String?, key: ObjectKey?) -> (host: String, path: String) {

@@ -49,14 +49,14 @@ public final class ConditionalWrites: Sendable {
 
   /// Finds out early what the server can do, on a worker and only once: a program that has opened a file to write to it
   /// will soon close it, and need not wait for the probe then. A probe that fails is made again when it is needed.
-  public func prepare(on workers: WorkerPool) {
+  public func prepare(on workers: WorkerShare) {
     guard !wasPrepared.exchange(true, ordering: .relaxed) else { return }
     workers.submit { _ = try? self.isEnforced(nil) }
   }
 
   /// Finds out whether the server minds conditions when an upload in parts is completed, on a worker and only once. Until
   /// that is known, and when it fails, a HEAD does it: nobody waits for this.
-  public func prepareCompletion(on workers: WorkerPool) {
+  public func prepareCompletion(on workers: WorkerShare) {
     guard !wasCompletionPrepared.exchange(true, ordering: .relaxed) else { return }
     workers.submit {
       guard (try? self.isEnforced(nil)) == true, let isEnforced = try? self.probeCompletion() else { return }

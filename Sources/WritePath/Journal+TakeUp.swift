@@ -1,7 +1,7 @@
 import Basics
 import Glibc
 public import Logging
-public import ObjectStore
+import ObjectStore
 import SystemPackage
 
 /// A file of an earlier mount that is to be uploaded.
@@ -13,9 +13,9 @@ public struct PendingFile: Sendable {
   /// A multipart upload to the same key that was under way.
   public let upload: RecordedUpload?
   /// Versions that earlier uploads of this file were about to make: an object that is one of them is no stranger's.
-  public let expected: [ETag]
-  /// The machine went down since, and record and data had not been waited for: the bytes may not be those that were
-  /// written, although their number is right.
+  public let expected: [ExpectedVersion]
+  /// The machine went down since, and record and data had not been waited for, or the disk says that it has lost some: the
+  /// bytes may not be those that were written, although their number is right.
   public let mayBeTorn: Bool
 
   /// Whether that one has taken this one's name: then nobody needs this one.

@@ -7,12 +7,14 @@ extension JournalEntry {
   ///
   /// `sequence`, `time`, `isDurable` and the name of the data are given here. A record that replaces a durable one is
   /// durable too: it must not be lost together with the bytes that were promised.
-  /// - Parameter durable: data and record are on stable storage when this returns; otherwise they survive the end of
-  ///   the daemon, but not of the machine.
+  /// - Parameters:
+  ///   - durable: data and record are on stable storage when this returns; otherwise they survive the end of the daemon,
+  ///     but not of the machine.
+  ///   - isSynced: nothing was written to the live data since `syncAhead` or the last durable record.
   /// - Throws: the error of the disk. The version recorded before is still recorded then, unless only the last wait for
   ///   the disk failed: then it is one of the two. EINVAL for a record that cannot be true. When the data could not be
   ///   made durable, every later `write` fails too, until `startAfresh`: the kernel may have dropped bytes.
-  public func write(_ record: JournalRecord, durable: Bool) throws(Errno) {
+  public func write(_ record: JournalRecord, durable: Bool, isSynced: Bool = false) throws(Errno) {
     try gate.exclusive { () throws(Errno) in
       let before = state.withLock { $0 }
       guard !before.isGone else { throw .staleNFSFileHandle }
@@ -26,7 +28,7 @@ extension JournalEntry {
       guard record.isSound else { throw .invalidArgument }
       if record.isDurable {
         state.withLock { $0.wasDurable = true }
-        try syncLive(before.live)
+        if !isSynced { try syncLive(before.live) }
       }
       try area.disk.replace(recordPath, with: record.encoded, durable: record.isDurable)
       state.withLock { state in
@@ -65,14 +67,21 @@ extension JournalEntry {
   /// Whether the live bytes must not be changed before `freeze` or `startAfresh`, record or not.
   public var mustFreeze: Bool { state.withLock { $0.needsFreezing } }
 
+  /// Brings the live bytes to the disk, ahead of a durable record. Others may use the entry meanwhile.
+  /// - Throws: the error of the disk, which every later `write` throws, too.
+  func syncAhead() throws(Errno) { try syncLive(state.withLock { $0.live }) }
+
   private func syncLive(_ live: JournalData) throws(Errno) {
     do throws(Errno) {
       try area.disk.sync(live.file, live.path)
     } catch {
-      state.withLock { $0.live.failure = error }
+      state.withLock { if $0.live.file === live.file { $0.live.failure = error } }
       throw error
     }
   }
+
+  /// Why the live bytes may not be what was written; nil as long as the disk has not said so.
+  var dataFailure: Errno? { state.withLock { $0.live.failure } }
 
   /// Makes the newest change of the record durable, where it must be and is not.
   func settle() throws(Errno) {

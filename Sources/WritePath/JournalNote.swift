@@ -36,6 +36,21 @@ public struct RecordedUpload: Hashable, Sendable {
   }
 }
 
+/// A version that an object may have got without anybody hearing of it.
+public struct ExpectedVersion: Hashable, Sendable {
+  /// Its tag.
+  public var etag: ETag
+  /// Whether an upload of another file was to make it, whose name this one has taken: it tells nothing of this one's
+  /// bytes.
+  public var isInherited = false
+
+  /// Makes one.
+  public init(_ etag: ETag, isInherited: Bool = false) {
+    self.etag = etag
+    self.isInherited = isInherited
+  }
+}
+
 /// Something worth remembering of a file that is being written. Losing it costs repeated work, never bytes.
 public enum JournalNote: Hashable, Sendable {
   /// The file has that key now.
@@ -47,7 +62,7 @@ public enum JournalNote: Hashable, Sendable {
   /// The upload was completed or aborted.
   case uploadEnded
   /// The object is about to get that version: should nobody hear whether it did, it is no stranger's.
-  case expected(ETag)
+  case expected(ExpectedVersion)
   /// An object to try the server with is about to be made under that key.
   case scratch(ObjectKey)
   /// The object has got that version: others that were expected before are of no meaning.
@@ -61,6 +76,7 @@ public enum JournalNote: Hashable, Sendable {
 ///     55D0E4 part=ID-SUM:1:0-8388608:ETAG:sent   or :copy; ID-SUM is the checksum of the upload's id
 ///     0C77A9 ended
 ///     8D12F0 expected=ETAG
+///     B35C01 inherited=ETAG                     the same, made of another file whose name this one has taken
 ///     41AA07 stored=ETAG
 ///     6F0132 scratch=.waysfs-probe-17
 ///
@@ -71,7 +87,7 @@ struct JournalNotes: Hashable, Sendable {
   /// The upload that has not ended.
   private(set) var upload: MultipartUpload?
   /// Versions that the object was about to get.
-  private(set) var expected: [ETag] = []
+  private(set) var expected: [ExpectedVersion] = []
   /// An object that was made to try the server with.
   private(set) var scratch: ObjectKey?
   private var parts: [Int: RecordedPart] = [:]
@@ -108,7 +124,8 @@ struct JournalNotes: Hashable, Sendable {
     case .uploadEnded: body = "ended"
     case .scratch(let key): body = "scratch=\(PercentText.encode(key.string))"
     case .stored(let etag): body = "stored=\(PercentText.encode(etag.value))"
-    case .expected(let etag): body = "expected=\(PercentText.encode(etag.value))"
+    case .expected(let version):
+      body = "\(version.isInherited ? "inherited" : "expected")=\(PercentText.encode(version.etag.value))"
     }
     return "\(sum(body)) \(body)\n"
   }
@@ -139,10 +156,10 @@ struct JournalNotes: Hashable, Sendable {
       scratch = ObjectKey(key)
     case "stored":
       guard let etag = PercentText.decode(value) else { return false }
-      expected = [ETag(etag)]
-    case "expected":
+      expected = [ExpectedVersion(ETag(etag))]
+    case "expected", "inherited":
       guard let etag = PercentText.decode(value) else { return false }
-      expected.append(ETag(etag))
+      expected.append(ExpectedVersion(ETag(etag), isInherited: kind == "inherited"))
     case "part":
       let fields = value.utf8.split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
         .map { String(Substring($0)) }

@@ -57,6 +57,7 @@ extension StagedFile {
         throw .staging(error as? Errno ?? .ioError)
       }
       state.withLock { state in
+        state.writes += 1
         state.present.insert(range)
         state.allocated.insert(range)
       }

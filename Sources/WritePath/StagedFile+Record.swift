@@ -20,6 +20,17 @@ extension StagedFile {
     }
   }
 
+  /// Brings the bytes to the disk ahead of a durable record, so that who holds something while that is made does not wait
+  /// for them. Blocks for local I/O; writers may go on. An error is told by `record`.
+  public func syncAhead() {
+    let (writes, isSynced) = state.withLock { ($0.writes, $0.writes == $0.syncedWrites) }
+    guard !isSynced, (try? entry.syncAhead()) != nil else { return }
+    state.withLock { $0.syncedWrites = max($0.syncedWrites, writes) }
+  }
+
+  /// Whether the disk has said that it lost bytes that were written: the file is not whole then, but most of it may be.
+  public var hasLostBytes: Bool { entry.dataFailure != nil }
+
   /// Keeps the file in the journal under another name, with which it takes the place of another file.
   /// - Parameters:
   ///   - superseded: the record of that other file, which nobody needs from then on.
@@ -56,13 +67,16 @@ extension StagedFile {
     do throws(Errno) {
       // What the uploads before may have made, the next mount must know with the record.
       noteExpected()
-      try entry.write(record, durable: isDurable)
+      try entry.write(record, durable: isDurable, isSynced: state.writes == state.syncedWrites)
     } catch {
+      // What the disk has lost, no upload may take for what was written.
+      if let failure = entry.dataFailure { self.state.withLock { $0.failure = failure } }
       // It may be the new one that the disk has.
       if entry.isRecorded { self.state.withLock { $0.recorded = made.uncertain(after: $0.recorded) } }
       throw .staging(error)
     }
-    self.state.withLock { state in
+    self.state.withLock { [writes = state.writes] state in
+      if isDurable { state.syncedWrites = writes }
       state.recorded = made
       state.supersedes = record.supersedes
     }
@@ -70,11 +84,11 @@ extension StagedFile {
 
   /// Tells the journal of uploads that it has not heard of.
   func noteExpected() {
-    let tags = state.withLock { state in
+    let versions = state.withLock { state in
       defer { state.notedExpected = state.expected.count }
       return state.expected.dropFirst(state.notedExpected)
     }
-    for tag in tags { entry.note(.expected(tag)) }
+    for version in versions { entry.note(.expected(version)) }
   }
 
   /// Waits while an upload keeps the writers out.
@@ -110,10 +124,12 @@ extension StagedFile {
   }
 
   /// Whether a version that an earlier upload of this file made came after what is here: it was cut shorter than what is
-  /// still needed of the base, which no later state of the file would need.
-  public func isOlder(than size: UInt64, of key: ObjectKey) -> Bool {
+  /// still needed of the base, which no later state of the file would need. What an upload of another file made, whose
+  /// name this one has taken, tells nothing of the kind.
+  public func isOlder(than found: ObjectMetadata, under key: ObjectKey) -> Bool {
     state.withLock { state in
-      state.base?.key == key && state.present.gaps(in: 0..<state.size).last?.upperBound ?? 0 > size
+      state.base?.key == key && state.expected.contains(ExpectedVersion(found.etag))
+        && state.present.gaps(in: 0..<state.size).last?.upperBound ?? 0 > found.size
     }
   }
 
@@ -176,8 +192,10 @@ extension StagedFile {
 
   /// `saveRecord`, with the writers kept out.
   func saveRecordAlone(from offset: UInt64, emptying: Bool = false) throws(WriteError) {
-    // A record that was taken back must not return, with a power failure, to bytes that have changed.
-    guard state.withLock({ $0.harmsRecord(from: offset) || ($0.recorded == nil && entry.mustFreeze) }) else { return }
+    // A record that was taken back must not return, with a power failure, to bytes that have changed. And an empty file
+    // has lost nothing.
+    let mustSave = state.withLock { $0.harmsRecord(from: offset) || ($0.recorded == nil && entry.mustFreeze) }
+    guard mustSave || (emptying && entry.dataFailure != nil) else { return }
     do throws(Errno) {
       // Who is about to empty the file needs none of the bytes: nothing is copied.
       if emptying { try entry.startAfresh() } else { try entry.freeze() }

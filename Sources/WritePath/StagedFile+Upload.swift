@@ -158,9 +158,12 @@ extension StagedFile {
 
   /// Remembers a version that the object is about to get, also beyond the end of this process if the file is to be sent
   /// by the next mount then.
-  /// - Parameter isEvident: the next mount can tell from the record and its bytes: they need not be noted.
-  func expect(_ tag: ETag, isEvident: Bool = false) {
-    state.withLock { if !$0.expected.contains(tag) { $0.expected.append(tag) } }
+  /// - Parameters:
+  ///   - isEvident: the next mount can tell from the record and its bytes: they need not be noted.
+  ///   - isInherited: an upload of another file makes it.
+  func expect(_ tag: ETag, isEvident: Bool = false, isInherited: Bool = false) {
+    let version = ExpectedVersion(tag, isInherited: isInherited)
+    state.withLock { if !$0.expected.contains(version) { $0.expected.append(version) } }
     if isRecorded, !isEvident { noteExpected() }
   }
 
@@ -171,14 +174,14 @@ extension StagedFile {
   /// the file.
   public func mayHaveMade(_ etag: ETag) -> Bool {
     let (isExpected, expectsOwnTag, plan, size) = state.withLock { state in
-      (state.expected.contains(etag), state.expectsOwnTag, state.plan, state.size)
+      (state.expected.contains { $0.etag == etag }, state.expectsOwnTag, state.plan, state.size)
     }
     return isExpected || (expectsOwnTag && tag(of: plan, size) == etag)
   }
 
   /// Takes over what another file may have made of the object that this one is about to replace.
   public func inheritExpected(from other: StagedFile) {
-    for tag in other.state.withLock({ $0.expected }) { expect(tag) }
+    for version in other.state.withLock({ $0.expected }) { expect(version.etag, isInherited: true) }
   }
 
   /// Takes note of an object that is, beyond doubt, this file as it is now; blocks to hash it.

@@ -246,7 +246,8 @@ public final class StagedFile: Sendable {
     abandonSession()
     guard let entry = entry.setAside(), let record = entry.record else { return nil }
     return PendingFile(
-      entry: entry, record: record, upload: nil, expected: state.withLock { $0.expected }, mayBeTorn: false)
+      entry: entry, record: record, upload: nil, expected: state.withLock { $0.expected },
+      mayBeTorn: entry.dataFailure != nil)
   }
 
   /// Forgets an upload under way and the local file. Only for a file nobody needs any more.

@@ -29,11 +29,15 @@ extension StagedFile {
     /// First part that was not yet handed to the streaming upload.
     var nextStreamedPart = 0
     /// Versions that the object may have got without anybody hearing of it.
-    var expected: [ETag] = []
+    var expected: [ExpectedVersion] = []
     /// A file of an earlier mount that is all here and small: an upload of it made what an upload of it would make now.
     var expectsOwnTag = false
     /// How many of them the journal has heard of.
     var notedExpected = 0
+    /// Grows with every write to the local file, also of bytes that were fetched.
+    var writes: UInt64 = 1
+    /// The value of `writes` that the disk has.
+    var syncedWrites: UInt64 = 0
     /// What the journal's record says; nil without one.
     var recorded: Recorded?
     /// Records of other files whose names this one has taken since it was uploaded last.
@@ -65,6 +69,7 @@ extension StagedFile.State {
   /// Notes bytes written by a program.
   mutating func wrote(_ range: Range<UInt64>) {
     changes += 1
+    writes += 1
     let touched = min(range.lowerBound, size)..<range.upperBound
     present.insert(touched)
     dirty.insert(touched)
@@ -78,6 +83,7 @@ extension StagedFile.State {
   mutating func truncated(to newSize: UInt64) -> UInt64 {
     guard newSize != size || newSize == 0 else { return 0 }
     changes += 1
+    writes += 1
     let before = allocated.byteCount
     if newSize < size {
       present.removeAll(from: newSize)

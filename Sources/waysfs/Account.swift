@@ -9,6 +9,8 @@ struct Account: Sendable {
   let apiKey: Secret
   /// Without a trailing slash.
   let baseURL: String
+  /// Certificate authorities in PEM form, in place of the system's.
+  var caFile: String?
   /// How often a call is sent at most.
   var attempts = 4
 
@@ -28,10 +30,12 @@ struct Account: Sendable {
   func ask<Value>(
     _ body: (ControlPlane) throws(ControlPlaneError) -> Value
   ) throws(ControlPlaneError) -> Value {
-    // A transport for each call: calls are rare, and --ca-file is about the storage server.
+    // A transport for each call: calls are rare.
     let transport: HTTPTransport
+    var configuration = HTTPTransport.Configuration()
+    configuration.caFile = caFile
     do throws(HTTPError) {
-      transport = try HTTPTransport(HTTPTransport.Configuration())
+      transport = try HTTPTransport(configuration)
     } catch {
       throw ControlPlaneError(.unreachable, error.message)
     }
@@ -49,7 +53,7 @@ struct Account: Sendable {
   /// Key pairs for a mount: this one, and others when the server no longer accepts it.
   func renewing(_ first: StorageCredentials, _ log: Logger) -> RenewingCredentials {
     // The requests that wait are repeated themselves: they ask again.
-    let account = Account(apiKey: apiKey, baseURL: baseURL, attempts: 2)
+    let account = Account(apiKey: apiKey, baseURL: baseURL, caFile: caFile, attempts: 2)
     return RenewingCredentials(S3Credentials(first)) {
       do throws(Failure) {
         let answer = try account.credentials()
@@ -84,7 +88,11 @@ extension Failure {
     case .unauthorized, .forbidden:
       self.init(reason, remedy: "Check the API key (WAYSCLOUD_API_KEY or --api-key-file)")
     case .unreachable, .timedOut, .malformedResponse:
-      self.init(reason, remedy: "Check the network and the address of the control plane (--api-url)")
+      self.init(
+        reason,
+        remedy:
+          "Check the network and the address of the control plane (--api-url); a certificate of your own authority "
+          + "needs --ca-file")
     case .rateLimited, .server: self.init(reason, remedy: "Try again later")
     case .invalidName: self.init(reason, exitCode: .usage)
     case .notFound, .conflict, .invalid: self.init(reason)

@@ -18,6 +18,7 @@ enum Composition {
     var configuration = HTTPTransport.Configuration()
     configuration.connectionsPerHost = settings.connections
     configuration.totalConnections = settings.connections
+    configuration.isShared = settings.target == .account
     configuration.caFile = settings.caFile
     let transport = try start(configuration)
     do throws(Failure) {
@@ -74,7 +75,7 @@ enum Composition {
       return (plan.settings, StaticCredentials(keys))
     case .controlPlane(let apiKey, let baseURL, _):
       progress("fetching a key pair from \(baseURL)")
-      let account = Account(apiKey: apiKey, baseURL: baseURL)
+      let account = Account(apiKey: apiKey, baseURL: baseURL, caFile: plan.settings.caFile)
       let answer = try account.credentials(cancellation)
       log.debug("key pair fetched", metadata: ["origin": "\(baseURL)", "access_key_id": "\(answer.accessKeyID)"])
       let settings = try plan.settings(controlPlaneEndpoint: answer.endpointURL, region: answer.region)
@@ -116,7 +117,7 @@ enum Composition {
     switch plan.credentials.source {
     case .controlPlane(let apiKey, let baseURL, _):
       // The user does not wait for every attempt: what is known of the buckets stays.
-      let account = Account(apiKey: apiKey, baseURL: baseURL, attempts: 2)
+      let account = Account(apiKey: apiKey, baseURL: baseURL, caFile: settings.caFile, attempts: 2)
       let directory = AccountBuckets(account: account, tier: settings.bucketTier, log: log)
       let first = try directory.first(cancellation)
       if let name = first.buckets.first?.name { try check(hasty.bucket(name), settings, log, cancellation) }

@@ -14,6 +14,9 @@ func runProgram() -> Never {
   _ = clinux_forbid_dumps()
   if let status = HelperProgram.run(CommandLine.arguments) { leave(status.rawValue) }
   do {
+    if let unknown = UnknownCommand.first(in: CommandLine.arguments.dropFirst(), below: Waysfs.self) {
+      throw CommandEnd(.usage, line: unknown.line)
+    }
     var command = try Waysfs.parseAsRoot()
     try command.run()
   } catch let end as CommandEnd {
@@ -38,7 +41,10 @@ struct CommandEnd: Error {
   var line: String?
   var status: ExitStatus
 
-  init(_ status: ExitStatus) { self.status = status }
+  init(_ status: ExitStatus, line: String? = nil) {
+    self.status = status
+    self.line = line
+  }
 
   init(_ failure: Failure, doing what: String) {
     line = "waysfs: \(what): \(failure.description)"

@@ -89,7 +89,7 @@ final class FakeAccount: BucketDirectory {
 final class FakeBucket: OpenBucket {
   let memory = InMemoryObjectStore()
   let filesystem: Filesystem
-  private let workers = WorkerPool(name: "test", limit: 2)
+  private let threads = FilesystemThreads(each: 2)
 
   var operations: any FileOperations { filesystem }
 
@@ -103,11 +103,11 @@ final class FakeBucket: OpenBucket {
       readPath: ReadPath(store: memory, share: reading, configuration: ReadPathConfiguration(), log: log),
       journal: journal,
       conditions: ConditionalWrites(store: memory, journal: journal, scratchPrefix: "", random: { 42 }, log: log),
-      workers: workers, memory: ByteBudget(total: 16 << 20), configuration: configuration, log: log,
+      workers: threads.share(), memory: ByteBudget(total: 16 << 20), configuration: configuration, log: log,
       schedule: { _, _ in })
   }
 
-  deinit { workers.shutdown() }
+  deinit { threads.shutdown() }
 
   func prepareRemoval(_ cancellation: Cancellation?) throws(Errno) { try filesystem.prepareRemoval(cancellation) }
 }
@@ -125,7 +125,7 @@ final class Bench: Sendable {
 
   init(
     _ account: FakeAccount, readOnly: Bool = false, allowsChanges: Bool = true, lifetime: Double = 10,
-    unsent: [String] = []
+    unsent: [String] = [], noteAppeared: @escaping @Sendable ([String]) -> Void = { _ in }
   ) throws {
     self.account = account
     let directory = try TemporaryDirectory()
@@ -139,7 +139,7 @@ final class Bench: Sendable {
       time: clock.timeSource)
     tree = AccountTree(
       directory: account, first: try account.list(), configuration: configuration,
-      log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, unsent: { unsent }
+      log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, unsent: { unsent }, noteAppeared: noteAppeared
     ) { [clock] name, kernel throws(Errno) in
       do {
         let bucket = try FakeBucket(name, directory.path, room, reading, clock)
@@ -223,12 +223,15 @@ final class Opened: Sendable {
 
 /// Notes what the kernel is told to forget. Thread-safe.
 final class FakeKernel: KernelCache {
-  private let state = Mutex<(inodes: [InodeID], names: [String])>(([], []))
+  private let state = Mutex<(inodes: [InodeID], attributes: [InodeID], names: [String])>(([], [], []))
 
+  var attributes: [InodeID] { state.withLock { $0.attributes } }
   var inodes: [InodeID] { state.withLock { $0.inodes } }
   var names: [String] { state.withLock { $0.names } }
 
   func invalidate(_ inode: InodeID) { state.withLock { $0.inodes.append(inode) } }
+
+  func invalidateAttributes(_ inode: InodeID) { state.withLock { $0.attributes.append(inode) } }
 
   func invalidate(_ name: FileName, in parent: InodeID) {
     state.withLock { $0.names.append("\(parent)/\(name)") }

@@ -4,7 +4,7 @@ import Testing
 
 /// Random operations against what must hold whatever happens.
 @Suite struct BlockPoolModelTests {
-  private struct Random: RandomNumberGenerator {
+  struct Random: RandomNumberGenerator {
     var state: UInt64
     mutating func next() -> UInt64 {
       state &+= 0x9E37_79B9_7F4A_7C15

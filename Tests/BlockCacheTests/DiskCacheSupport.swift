@@ -32,11 +32,13 @@ final class CacheBench: Sendable {
   var directory: FilePath { root.appending("read") }
 
   /// The cache of one mount, whose directory was looked at once.
-  func open(limit: Int = 64 << 20, free: Double = 0, _ disk: CacheDisk = CacheDisk()) throws -> DiskCache {
+  func open(
+    limit: Int = 64 << 20, free: Double = 0, openLimit: Int = 128, _ disk: CacheDisk = CacheDisk()
+  ) throws -> DiskCache {
     let cache = try DiskCache(
       directory: directory, endpoint: "https://s3.example",
       bounds: DiskCacheBounds(limit: UInt64(limit), freeFraction: free), disk: disk, clock: clock.timeSource,
-      log: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
+      log: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }), openLimit: openLimit)
     cache.makeRoom()
     return cache
   }
@@ -169,8 +171,9 @@ final class Faults: Sendable {
 
 /// Changes a file behind the back of the caches.
 enum Damage {
-  static func flip(_ path: FilePath, at offset: Int) throws {
-    try waitForTick(path)
+  /// - Parameter atOnce: the file may get the same times as with the write before.
+  static func flip(_ path: FilePath, at offset: Int, atOnce: Bool = false) throws {
+    if !atOnce { try waitForTick(path) }
     let file = try CacheDisk().open(path)
     var byte: UInt8 = 0
     _ = try withUnsafeMutableBytes(of: &byte) { try CacheDisk().read(file, path, into: $0, at: UInt64(offset)) }

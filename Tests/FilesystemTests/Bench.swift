@@ -18,7 +18,7 @@ final class Bench: Sendable {
   let clock = ManualClock()
   let directory: TemporaryDirectory
   let journal: Journal
-  let workers = WorkerPool(name: "test", limit: 4)
+  private let threads = FilesystemThreads(each: 1)
   let filesystem: Filesystem
   /// Uploads in the background that nobody has let begin yet.
   private let scheduled: Scheduled
@@ -47,7 +47,6 @@ final class Bench: Sendable {
     configuration.time = clock.timeSource
     configuration.host = "bench"
     configuration.writeMode = writeMode
-    configuration.parallelUploads = 1
     // Tests count requests.
     configuration.probesEarly = false
     let scheduled = Scheduled()
@@ -57,7 +56,7 @@ final class Bench: Sendable {
     filesystem = Filesystem(
       store: store, readPath: readPath, journal: journal,
       conditions: ConditionalWrites(store: store, journal: journal, scratchPrefix: prefix, random: { 42 }, log: log),
-      workers: workers, memory: ByteBudget(total: 32 << 20), configuration: configuration, log: log,
+      workers: threads.share(), memory: ByteBudget(total: 32 << 20), configuration: configuration, log: log,
       schedule: { _, body in scheduled.add(body) })
     if rootIsMarked, prefix.isEmpty {
       try memory.put(PutRequest(ObjectKey(DirectoryMark.rootName), body: .bytes([])))
@@ -69,7 +68,7 @@ final class Bench: Sendable {
   deinit {
     // They hold the filesystem, and so its journal.
     _ = scheduled.take()
-    workers.shutdown()
+    threads.shutdown()
   }
 
   /// Lets the uploads in the background happen that were asked for.

@@ -218,6 +218,24 @@ import Testing
     #expect(bench.text("final") == "ours")
   }
 
+  /// The object that an exclusive creation made is not its own any more once somebody else has stored something there.
+  @Test func aChangeOfWhatSomebodyElseStoredMovesWithItsBase() throws {
+    let bench = try bench()
+    let first = try bench.create("a", exclusive: true)
+    try bench.put("a", "0123456789")
+    bench.clock.advance(seconds: 11)
+    // The kernel is told the new length first.
+    #expect(failure { _ = try bench.open("a", writes: true) } == .staleNFSFileHandle)
+    let handle = try bench.open("a", writes: true)
+    try bench.write("AB".utf8, to: handle, at: 3)
+    try bench.close(handle)
+    try bench.rename("a", to: "b")
+    #expect(bench.filesystem.drain() == [])
+    #expect(bench.text("b") == "012AB56789")
+    #expect(bench.memory.files == [ObjectKey("b")])
+    bench.filesystem.release(first)
+  }
+
   /// A daemon dies at any step of a rename, and the next one, which reaches no server, makes the same name once more.
   @Test func onlyTheFileThatTookTheNameSupersedesIt() throws {
     var steps = 0

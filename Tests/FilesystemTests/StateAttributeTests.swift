@@ -93,6 +93,35 @@ import WritePath
     #expect(try value(.error, of: copy, bench).contains("both versions are kept"))
   }
 
+  /// A change of a part of an object that somebody replaces is given up, and kept for a person.
+  @Test(arguments: [false, true])
+  func aChangeThatWasGivenUpIsAConflictUntilTheFileIsStoredAnew(byRenaming: Bool) throws {
+    let bench = try Bench()
+    try bench.put("a", String(repeating: "x", count: 100_000))
+    for text in ["first", "second"] {
+      let handle = try bench.open("a", writes: true)
+      try bench.write("y".utf8, to: handle)
+      try bench.put("a", text + String(repeating: "z", count: 100_000))
+      #expect(failure { try bench.filesystem.flush(handle, bench.context) } == .staleNFSFileHandle)
+      bench.filesystem.release(handle)
+      bench.clock.advance(seconds: 100)
+      #expect(try value(.state, of: "a", bench) == "conflict")
+      #expect(try value(.error, of: "a", bench).contains("waysfs recover"))
+    }
+    if byRenaming {
+      try bench.save("new", "whole".utf8)
+      try bench.rename("new", to: "a")
+    } else {
+      let handle = try bench.open("a", writes: true, truncates: true)
+      try bench.write("whole".utf8, to: handle)
+      try bench.close(handle)
+    }
+    #expect(bench.text("a") == "whole")
+    #expect(try value(.state, of: "a", bench) == "clean" && isMissing(.error, of: "a", bench))
+    // What is kept is named at the end all the same, once.
+    #expect(bench.filesystem.drain() == ["a"])
+  }
+
   @Test func whatAnEarlierMountLeftIsListedWithItsError() throws {
     let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
     do {
@@ -191,6 +220,49 @@ import WritePath
     #expect(try bench.metadata("a")["mode"] == "\(0o100755)")
   }
 
+  /// Set while it is open: the next write is noticed as well.
+  @Test func bitsThatAreSetDuringWritesAreTakenByTheNext() throws {
+    let bench = try Bench()
+    let handle = try bench.create("a")
+    try bench.write("x".utf8, to: handle)
+    let inode = try bench.inode("a")
+    var changes = AttributeChanges()
+    for _ in 0..<2 {
+      changes.mode = 0o6755
+      _ = try bench.filesystem.setAttributes(inode, changes, handle, bench.context)
+      #expect(try bench.stat("a").mode == 0o106755)
+      try bench.write("y".utf8, to: handle, at: 1)
+      #expect(try bench.stat("a").mode == 0o100755)
+    }
+    try bench.close(handle)
+  }
+
+  /// mmap(2), a change, fchmod(2): the pages come when the kernel sees fit, and nobody writes then.
+  @Test func pagesThatTheKernelWritesBackLeaveThem() throws {
+    let (bench, _) = try bench()
+    let handle = try bench.open("a", writes: true)
+    var context = bench.context
+    context.isWriteback = true
+    try Array("y".utf8).withUnsafeBytes { try bench.filesystem.write(handle, offset: 0, $0, context) }
+    #expect(try bench.stat("a").mode == 0o104755)
+    try bench.close(handle)
+    #expect(bench.text("a") == "y")
+    #expect(try bench.metadata("a")["mode"] == "\(0o104755)")
+  }
+
+  /// Who runs it right behind the write runs it without them.
+  @Test func theKernelHearsOfItBeforeTheWriteIsAnswered() throws {
+    let (bench, inode) = try bench()
+    let kernel = NotedKernel()
+    bench.filesystem.attach(kernel)
+    let handle = try bench.open("a", writes: true)
+    try bench.write("y".utf8, to: handle)
+    #expect(kernel.attributes == [inode])
+    try bench.write("z".utf8, to: handle)
+    #expect(kernel.attributes == [inode])
+    try bench.close(handle)
+  }
+
   @Test func aTruncationTakesThemAway() throws {
     let (bench, inode) = try bench()
     var changes = AttributeChanges()
@@ -208,4 +280,15 @@ import WritePath
     changes.mode = 0o4700
     #expect(try bench.filesystem.setAttributes(inode, changes, nil, bench.context).attributes.mode == 0o104700)
   }
+}
+
+/// Notes whose attributes the kernel is told to forget. Thread-safe.
+private final class NotedKernel: KernelCache {
+  private let noted = Mutex<[InodeID]>([])
+
+  var attributes: [InodeID] { noted.withLock { $0 } }
+
+  func invalidate(_ inode: InodeID) {}
+  func invalidateAttributes(_ inode: InodeID) { noted.withLock { $0.append(inode) } }
+  func invalidate(_ name: FileName, in parent: InodeID) {}
 }

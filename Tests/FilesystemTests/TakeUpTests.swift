@@ -115,6 +115,33 @@ import Testing
     #expect(next.text("a") == "content")
   }
 
+  /// A file that took the name of another knows what uploads of that one may have made; that tells nothing of its own age.
+  @Test func whatAnUploadOfAReplacedFileMadeDoesNotSupersedeAChange() throws {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    do {
+      let bench = try bench(memory, directory)
+      let target = UploadTarget(key: ObjectKey("a"), attributes: ObjectAttributes())
+      try bench.put("a", "0123456789")
+      let etag = try memory.head(target.key).etag
+      let base = StagingBase(key: target.key, etag: etag, size: 10)
+      let staging = bench.filesystem.staging
+      let file = StagedFile(entry: try bench.journal.makeEntry(), base: base, context: staging)
+      let replaced = StagedFile(entry: try bench.journal.makeEntry(), base: nil, context: staging)
+      try Array("AB".utf8).withUnsafeBytes { try file.write($0, at: 3) }
+      try Array("xyz".utf8).withUnsafeBytes { try replaced.write($0, at: 0) }
+      bench.store.setRule { $0.kind == .put && $0.key == target.key ? .loseAnswer(.timedOut) : nil }
+      let order = UploadOrder(target, condition: .ifMatch(etag), conditions: bench.filesystem.conditions)
+      #expect(throws: WriteError.self) { try replaced.upload(order) }
+      file.inheritExpected(from: replaced)
+      replaced.discard()
+      try file.record(for: target, condition: .ifMatch(etag), as: .closed, durable: false)
+    }
+    let next = try bench(memory, directory)
+    next.filesystem.takeUpUnsent()
+    #expect(next.text("a") == "xyz")
+    #expect(try JournalInventory.read(root: directory.path).map(\.state) == [.stranded], "kept for a person")
+  }
+
   @Test func aPatchWhoseBaseIsGoneDoesNotHoldUpWhatCameAfter() throws {
     let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
     do {

@@ -61,6 +61,87 @@ import Testing
     #expect(next.text("a") == "0123456789")
   }
 
+  /// A disk that cannot bring bytes to its platters says so once, and may have dropped them.
+  @Test(arguments: [false, true]) func whatTheDiskHasLostIsNotSent(isClosedBefore: Bool) throws {
+    let disk = JournalDisk(onStep: { step throws(Errno) in
+      if case .sync(let path) = step, path.string.hasSuffix(".data") { throw .ioError }
+    })
+    let bench = try Bench(writeMode: .writeback, disk: disk)
+    let handle = try bench.create("a")
+    try bench.write("precious".utf8, to: handle)
+    if isClosedBefore { try bench.filesystem.flush(handle, bench.context) }
+    for _ in 0..<2 { #expect(failure { try bench.filesystem.sync(handle, bench.context) } == .ioError) }
+    #expect(failure { try bench.close(handle) } == .ioError)
+    bench.runUploads()
+    #expect(bench.object("a") == nil)
+    if isClosedBefore {
+      let kept = try #require(bench.memory.files.first { $0.string.contains("conflict bench") })
+      #expect(bench.memory.bytes(of: kept) == Array("precious".utf8), "a program was told that it is there")
+    } else {
+      let recovered = try #require(bench.journal.recoveredFiles().first)
+      #expect(try JournalDisk.read(recovered) == Array("precious".utf8))
+      #expect(bench.memory.files.isEmpty)
+    }
+  }
+
+  @Test func anEmptiedFileHasLostNothing() throws {
+    let fails = Atomic(true)
+    let disk = JournalDisk(onStep: { step throws(Errno) in
+      if fails.load(ordering: .relaxed), case .sync(let path) = step, path.string.hasSuffix(".data") { throw .ioError }
+    })
+    let bench = try Bench(writeMode: .writeback, disk: disk)
+    let handle = try bench.create("a")
+    try bench.write("lost".utf8, to: handle)
+    #expect(failure { try bench.filesystem.sync(handle, bench.context) } == .ioError)
+    fails.store(false, ordering: .relaxed)
+    let (inode, empty) = (try bench.inode("a"), changes { $0.size = 0 })
+    _ = try bench.filesystem.setAttributes(inode, empty, handle, bench.context)
+    try bench.write("again".utf8, to: handle)
+    try bench.filesystem.sync(handle, bench.context)
+    try bench.close(handle)
+    bench.runUploads()
+    #expect(bench.text("a") == "again")
+  }
+
+  /// Bytes may take long to the disk.
+  @Test func namesMayChangeWhileBytesGoToTheDisk() throws {
+    let renames = Mutex<(@Sendable () -> Void)?>(nil)
+    let ended = Semaphore()
+    let isRenamed = Atomic(false)
+    let wasInTime = Atomic(false)
+    let disk = JournalDisk(onStep: { step throws(Errno) in
+      guard case .sync(let path) = step, path.string.hasSuffix(".data") else { return }
+      let rename = renames.withLock { rename in
+        defer { rename = nil }
+        return rename
+      }
+      guard let rename else { return }
+      rename()
+      ended.wait(seconds: 60)
+      wasInTime.store(isRenamed.load(ordering: .sequentiallyConsistent), ordering: .relaxed)
+    })
+    let bench = try Bench(writeMode: .writeback, disk: disk)
+    try bench.save("b", "other".utf8)
+    let handle = try bench.create("a")
+    try bench.write("content".utf8, to: handle)
+    renames.withLock { renames in
+      renames = {
+        Thread.start(name: "rename") { [unowned bench] in
+          try? bench.rename("b", to: "c")
+          isRenamed.store(true, ordering: .sequentiallyConsistent)
+          ended.signal()
+        }?.detach()
+      }
+    }
+    try bench.filesystem.sync(handle, bench.context)
+    let inTime = wasInTime.load(ordering: .relaxed)
+    #expect(inTime)
+    #expect(try bench.names("") == ["a", "c"])
+    try bench.close(handle)
+    #expect(bench.filesystem.drain() == [])
+    #expect(bench.text("a") == "content")
+  }
+
   @Test func onlyTheLastOfSeveralVersionsIsSent() throws {
     let bench = try bench()
     for text in ["one", "two", "three"] { try bench.save("a", text.utf8) }

@@ -78,6 +78,30 @@ import Testing
     }
   }
 
+  /// What a write changes in the mode counts for whoever comes right behind it: a write alone makes the kernel ask for
+  /// length and times again, not for that.
+  @Test func attributesAreForgottenBeforeTheRequestIsAnswered() throws {
+    let box = CacheBox()
+    let filesystem = FakeFilesystem(
+      .init(written: { inode in
+        box.change?(inode)
+        box.cache?.invalidateAttributes(inode)
+      }))
+    box.change = { [unowned filesystem] inode in
+      filesystem.state.withLock { $0.nodes[inode]?.attributes.mode = S_IFREG | 0o644 }
+    }
+    filesystem.add("program", mode: S_IFREG | 0o755)
+    try withMount(filesystem) { (mount) throws in
+      box.cache = mount.session.kernelCache
+      let path = mount.at("program")
+      #expect(access(path, X_OK) == 0)
+      let file = try openFile(path, O_WRONLY)
+      _ = try file.writeAll([1])
+      #expect(access(path, X_OK) != 0)
+      try file.close()
+    }
+  }
+
   @Test func invalidationsFromARequestDoNotDeadlock() throws {
     // The lookup tells the kernel to forget the very name it is asked for, while the directory is busy with it.
     let box = CacheBox()
@@ -176,6 +200,7 @@ import Testing
 final class CacheBox: @unchecked Sendable {
   // Written once, before the calls that read it.
   var cache: (any KernelCache)?
+  var change: (@Sendable (InodeID) -> Void)?
 }
 
 /// Whether something that another thread brings about comes true before a deadline.

@@ -116,11 +116,19 @@ import Testing
     }
   }
 
+  @Test func onlyRootCanForbidLinks() {
+    var options = MountOptions(mountpoint: "/tmp", source: "x")
+    options.fuseOptions = ["nosymfollow"]
+    let error = #expect(throws: FuseSessionError.self) { try MountChecks(options: options, userID: 1000).run() }
+    #expect(error?.code == .badOption)
+    #expect(error?.message.contains("only root can mount with nosymfollow") == true)
+  }
+
   @Test func libfuseSeesNoSeparatorInASource() {
     var options = MountOptions(mountpoint: "/m", source: "a,b\\c")
     options.readOnly = true
     options.allowOther = true
-    options.fuseOptions = ["noatime", "nonempty"]
+    options.fuseOptions = ["noatime", "nonempty", "nosymfollow"]
     #expect(
       options.libfuseArguments == [
         "-o", "default_permissions", "-o", "fsname=a\\,b\\\\c", "-o", "subtype=waysfs", "-o", "ro", "-o",

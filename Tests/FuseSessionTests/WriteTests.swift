@@ -37,6 +37,24 @@ import Testing
     }
   }
 
+  @Test func whatTheKernelWritesBackIsToldApart() throws {
+    let filesystem = FakeFilesystem()
+    filesystem.add("file", [UInt8](repeating: 1, count: 4096))
+    try withMount(filesystem) { (mount) throws in
+      let file = try openFile(mount.at("file"), O_RDWR)
+      _ = try file.writeAll(toAbsoluteOffset: 0, [2])
+      #expect(filesystem.counts.writebacks == 0)
+      let pages = try #require(mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file.rawValue, 0))
+      try #require(pages != MAP_FAILED)
+      pages.storeBytes(of: 3, as: UInt8.self)
+      #expect(msync(pages, 4096, MS_SYNC) == 0)
+      munmap(pages, 4096)
+      try file.close()
+      #expect(filesystem.counts.writes.count == 2 && filesystem.counts.writebacks == 1)
+      #expect(try readBytes(mount.at("file")).first == 3)
+    }
+  }
+
   /// With extended attributes the kernel would ask for one before each write, but for HANDLE_KILLPRIV_V2.
   @Test func writesAreNotSlowedDownByExtendedAttributes() throws {
     let filesystem = FakeFilesystem()

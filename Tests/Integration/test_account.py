@@ -4,16 +4,19 @@ import hashlib
 import os
 import subprocess
 import threading
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from support.commands import eventually
 from support.errors import outcome
+from support.faults import HELD
 from support.patterns import MIB, pattern
 from support.processes import is_mounted
 from support.proxy import Answer, RawServer
 from support.servers import REGION
+from support.tls import TLSFront
 
 
 @pytest.mark.time_limit(180)
@@ -120,6 +123,47 @@ def test_the_control_plane_goes_away(sandbox, account_mount, proxy):
     assert sandbox.s3.get_object(Bucket=sandbox.first, Key="lost?")["Body"].read() == b"kept"
 
 
+@pytest.mark.time_limit(120)
+@pytest.mark.parametrize("whole", [False, True], ids=["buckets", "account"])
+def test_the_control_plane_is_away_for_a_minute(whole, sandbox, account_mount, proxy):
+    """Half of it nobody is there, and half of it nobody answers: mounted buckets go on working."""
+    control = proxy()
+    control.target = urlsplit(sandbox.api_url)
+    environment = {**sandbox.environment, "WAYSCLOUD_API_URL": control.endpoint}
+    names = [sandbox.first, sandbox.second]
+    if whole:
+        root = account_mount("--all", environment=environment)
+        buckets = [root / name for name in names]
+    else:
+        buckets = [account_mount(name, environment=environment) for name in names]
+    over = threading.Event()
+    number = 0
+
+    def work(seconds):
+        nonlocal number
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            number += 1
+            for bucket in buckets:
+                path = bucket / f"f{number % 50}"
+                path.write_bytes(b"%d" % number)
+                assert path.read_bytes() == b"%d" % number
+                assert path.name in os.listdir(bucket)
+            assert not whole or set(names) <= set(os.listdir(root))
+
+    try:
+        control.stop()
+        work(30)
+        control.script = lambda request, forward: over.wait(HELD) and None
+        control.start()
+        work(30)
+    finally:
+        over.set()
+    for name in names:
+        stored = sandbox.s3.get_object(Bucket=name, Key=f"f{number % 50}")["Body"].read()
+        assert stored == b"%d" % number
+
+
 def test_what_is_forbidden_does_not_flood_the_control_plane(sandbox, account_mount, proxy):
     control, storage = proxy(), proxy()
     control.target, storage.target = urlsplit(sandbox.api_url), urlsplit(sandbox.endpoint)
@@ -223,7 +267,9 @@ def test_secrets_show_nowhere(whole, sandbox, waysfs, account_mount, tmp_path):
     commands = [
         ("flush", mounted), ("recover", "--cache-dir", tmp_path / "cache"), ("config",), ("config", "--json"),
         ("mount", "no-such-bucket", tmp_path), ("mount", sandbox.first, tmp_path / "missing"),
-        ("config", "--umask", "x"), ("mount", "--all", tmp_path / "missing"),
+        ("config", "--umask", "x"), ("mount", "--all", tmp_path / "missing"), ("status",), ("status", mounted),
+        ("status", "--json"), ("status", "--prometheus"), ("log-level", mounted), ("doctor", sandbox.first),
+        ("buckets", "list"), ("buckets", "info", sandbox.first), ("buckets", "guide"), ("credentials",),
     ]  # fmt: skip
     environments = [
         sandbox.environment,
@@ -270,3 +316,34 @@ def test_nobody_may_look_into_the_process(sandbox, waysfs, tmp_path):
     finally:
         os.close(binary)
         silent.stop()
+
+
+def test_an_authority_of_ones_own(sandbox, waysfs, account_mount, tmp_path):
+    """One file of certificates for the storage server and the control plane."""
+    (tmp_path / "storage").mkdir()
+    (tmp_path / "control").mkdir()
+    storage = TLSFront(sandbox.endpoint, tmp_path / "storage")
+    control = TLSFront(sandbox.api_url, tmp_path / "control")
+    environment = {**sandbox.environment, "WAYSCLOUD_API_URL": control.endpoint}
+    try:
+        trusted = tmp_path / "trusted.pem"
+        trusted.write_text(storage.authority.read_text() + control.authority.read_text())
+        options = ["--endpoint", storage.endpoint, "--region", REGION]
+        root = account_mount(sandbox.first, "--ca-file", trusted, *options, environment=environment)
+        (root / "file").write_bytes(b"over TLS")
+        assert sandbox.s3.get_object(Bucket=sandbox.first, Key="file")["Body"].read() == b"over TLS"
+        assert sandbox.first in waysfs.run("buckets", "list", "--ca-file", trusted, environment=environment).stdout
+
+        for authority in ([], ["--ca-file", storage.authority]):
+            refused = waysfs.run("buckets", "list", *authority, environment=environment, check=False)
+            assert refused.returncode == 1 and "certificate" in refused.stderr and "--ca-file" in refused.stderr
+        point = tmp_path / "point"
+        point.mkdir()
+        only = ["--ca-file", control.authority, *options]
+        refused = waysfs.run("mount", sandbox.first, point, *only, environment=environment, check=False)
+        assert refused.returncode == 1 and "certificate" in refused.stderr and not is_mounted(point)
+    finally:
+        # Mounts end behind this, and what they still ask for is refused at once.
+        waysfs.run("umount", tmp_path / f"mount-{sandbox.first}", check=False)
+        storage.stop()
+        control.stop()

@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import time
+from urllib.parse import urlsplit
 
 import pytest
 from support.commands import TIME_LIMIT
@@ -87,7 +88,7 @@ def test_the_life_of_a_bucket(sandbox, command, waysfs):
     assert "The bucket is not empty" in full.stderr
     sandbox.s3.delete_object(Bucket="holiday-photos", Key="a")
     nobody = command("buckets", "delete", "holiday-photos", status=1)
-    assert "burnt" in nobody.stderr and "--yes" in nobody.stderr and nobody.stdout == ""
+    assert "burnt" not in nobody.stderr and "--yes" in nobody.stderr and nobody.stdout == ""
     variables = {**waysfs.environment, **sandbox.environment}
     arguments = [waysfs.binary, "buckets", "delete", "holiday-photos"]
     status, shown = on_a_terminal(arguments, variables, "holiday")
@@ -98,6 +99,59 @@ def test_the_life_of_a_bucket(sandbox, command, waysfs):
     assert "There is no such bucket" in command("buckets", "info", "holiday-photos", status=1).stderr
     again = command("buckets", "create", "holiday-photos", status=1)
     assert "taken" in again.stderr and again.stdout == ""
+
+    made = json.loads(command("buckets", "create", "short-lived", "--json").stdout)
+    assert made["bucket_name"] == "short-lived" and made["endpoint"] == sandbox.endpoint
+    assert command("buckets", "delete", "short-lived", "--yes").stdout == "Deleted short-lived. Its name is burnt.\n"
+    assert "short-lived" not in command("buckets", "list").stdout
+
+
+def test_a_bucket_that_was_emptied_since_its_objects_were_counted(sandbox, command, waysfs, proxy):
+    """What the control plane knows of a bucket may be old: only its refusal counts."""
+    sandbox.call("POST", "/v1/storage/buckets", {"bucket_name": "counted-before"})
+    control = proxy()
+    control.target = urlsplit(sandbox.api_url)
+
+    def counted(request, forward):
+        answer = forward()
+        if request.method == "GET":
+            answer.body = answer.body.replace(b'"object_count":0', b'"object_count":12')
+            answer.headers = [item for item in answer.headers if item[0].lower() != "content-length"]
+        return answer
+
+    control.script = counted
+    variables = {**waysfs.environment, **sandbox.environment, "WAYSCLOUD_API_URL": control.endpoint}
+    arguments = [waysfs.binary, "buckets", "delete", "counted-before"]
+    status, shown = on_a_terminal(arguments, variables, "counted-before")
+    assert status == 0 and "It had 12 objects" in shown and "Deleted counted-before" in shown
+
+
+def test_the_guide_of_the_service(sandbox, command):
+    shown = command("buckets", "guide").stdout
+    assert sandbox.endpoint in shown and len(shown.splitlines()) > 3
+
+
+def test_output_that_nobody_gets_is_a_failure(command, waysfs, sandbox):
+    for arguments in [["config"], ["config", "--json"], ["credentials"], ["buckets", "list"], ["status"], ["doctor"]]:
+        with open("/dev/full", "w") as full:
+            result = subprocess.run(
+                [waysfs.binary, *arguments],
+                env={**waysfs.environment, **sandbox.environment},
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        assert result.returncode == 1, arguments
+        assert "cannot write the output: No space left on device" in result.stderr, arguments
+
+
+def test_a_command_that_is_none(command):
+    for words, hint in [
+        (["umont", "/mnt"], "there is no command 'umont'; did you mean 'umount'? 'waysfs --help' shows all."),
+        (["buckets", "lst"], "there is no command 'lst'; did you mean 'list'? 'waysfs buckets --help' shows all."),
+        (["frobnicate"], "there is no command 'frobnicate'. 'waysfs --help' shows all."),
+    ]:
+        assert command(*words, status=64).stderr == f"waysfs: {hint}\n"
 
 
 @pytest.mark.parametrize("name", ["ab", "Photos", "a_b", "x" * 64])
@@ -211,6 +265,7 @@ def test_config_shows_where_values_come_from(command):
     assert found["metadata-ttl"] == ("5m", f"metadata-ttl in {folder}/config [work]")
     assert found["read-only"] == ("no", "-o rw") and found["uid"] == ("7", "--uid")
     assert found["credentials"] == ("API key", "WAYSCLOUD_API_KEY")
+    assert found["endpoint"][1] == "default, unless the control plane names another"
     assert found["connections"] == ("32", "default")
     text = command("config").stdout
     assert text.splitlines()[0].split() == ["OPTION", "VALUE", "FROM"]
@@ -222,7 +277,7 @@ def test_config_shows_where_values_come_from(command):
 
 @pytest.mark.parametrize(
     "arguments", ["buckets", "buckets list", "buckets create", "buckets info", "buckets delete", "credentials",
-                  "doctor", "config", "flush", "recover"],
+                  "doctor", "config", "flush", "recover", "buckets guide"],
 )  # fmt: skip
 def test_every_command_has_help_with_an_example(arguments, waysfs):
     shown = waysfs.run(*arguments.split(), "--help").stdout

@@ -260,6 +260,40 @@ def test_warm_says_what_it_cannot_do(cached, tmp_path):
     assert failed.returncode == 1 and "1 of 2 files" in failed.stderr
 
 
+def test_warm_follows_a_link_that_is_asked_for(cached, tmp_path):
+    """One that it finds on its way may lead anywhere."""
+    link = tmp_path / "link"
+    link.symlink_to(cached.path / "large")
+    (cached.path / "inside").symlink_to(link)
+    said = cached.waysfs.run("warm", link, cached.path / "inside")
+    assert "2 files" in said.stderr
+    assert "2 files" in cached.waysfs.run("warm", cached.path).stderr
+
+
+def test_warm_of_two_mounts_of_which_one_has_no_cache(cached, mount, new_bucket):
+    other = new_bucket()
+    other.put("file", b"x")
+    bare = mount(other)
+    failed = cached.waysfs.run("warm", bare.path, cached.path, check=False)
+    assert failed.returncode == 1 and f"the mount that has {bare.path}/file has no disk cache" in failed.stderr
+    cached.server.requests.clear()
+    cached.waysfs.run("warm", cached.path)
+    assert gets(cached) == [], "what could be fetched was"
+
+
+def test_warm_of_a_directory_whose_listing_fails(bucket, proxy, mount):
+    """What was not seen is not taken for fetched."""
+    for number in range(1500):
+        bucket.put(f"dir/{number:04}", b"")
+    server = proxy(bucket.server)
+    mounted = mount(bucket, "--cache-limit", "1G", endpoint=server.endpoint)
+    server.script = lambda request, forward: (
+        Answer(403) if "continuation-token" in request.query else forward()
+    )
+    failed = mounted.waysfs.run("warm", mounted.path / "dir", check=False)
+    assert failed.returncode == 1 and "files are not wholly in the disk cache" in failed.stderr, failed.stderr
+
+
 def test_a_program_reads_on_while_the_kernel_reads_by_itself(cached, contents):
     """A file that is whole in the cache and was found right may be read without us (passthrough)."""
     fill(cached, contents)

@@ -146,6 +146,10 @@ def test_a_user_mounts_what_fstab_allows(world, line, bucket):
     # mount(8) adds the last three for a user.
     assert {f"user_id={world.NOBODY}", "nosuid", "nodev", "noexec"} <= set(world.shows("OPTIONS").split(","))
     world.run("sh", "-c", "echo hello >/mnt/data/file", user=world.NOBODY)
+    # The secrets in it are not for other programs of that user: what /proc shows of it is root's.
+    process = f"/proc/{world.daemon()}"
+    assert f"\nUid:\t{world.NOBODY}\t" in Path(f"{process}/status").read_text()
+    assert os.stat(f"{process}/environ").st_uid == os.stat(f"{process}/mem").st_uid == 0
     world.run("umount", "/mnt/data", user=world.NOBODY)
     assert world.shows("SOURCE") == "" and bucket.get("file") == b"hello\n"
 
@@ -210,6 +214,53 @@ def test_mount_returns_only_when_the_mount_answers(world, line, bucket, proxy):
         hold.release()
         assert process.wait(30) == 0
     assert world.shows("FSTYPE") == "fuse.waysfs" and os.listdir(world.path("/mnt/data")) == []
+
+
+def test_two_at_the_same_time(world, line, bucket, proxy):
+    """Such as systemd at boot and somebody's `mount -a`: the second waits for the first, and is content."""
+    middle = proxy(bucket.server)
+    hold = Hold(middle, lambda request: True)
+    world.write_fstab(line(endpoint=middle.endpoint))
+    with (
+        world.start("mount", "/mnt/data", stderr=subprocess.PIPE, text=True) as first,
+        world.start("mount", "/mnt/data", stderr=subprocess.PIPE, text=True) as second,
+    ):
+        eventually(lambda: hold.held, "the server is asked")
+        hold.release()
+        said = [process.communicate(timeout=60)[1] for process in (first, second)]
+        assert (first.returncode, second.returncode) == (0, 0), said
+    assert sum("already mounted" in text for text in said) == 1, said
+    assert world.shows("FSTYPE") == "fuse.waysfs" and len(world.processes()) == 1
+    world.run("umount", "/mnt/data")
+
+
+def test_mount_while_an_earlier_process_finishes_its_uploads(world, line, bucket, proxy):
+    middle = proxy(bucket.server)
+    world.write_fstab(line("write_mode=writeback", endpoint=middle.endpoint))
+    world.run("mount", "/mnt/data")
+    hold = Hold(middle)
+    world.path("/mnt/data/file").write_bytes(CONTENT)
+    world.run("umount", "-l", "/mnt/data")
+    eventually(lambda: hold.held, "the upload is under way")
+    earlier = world.daemon()
+    with world.start("mount", "/mnt/data") as process:
+        eventually(lambda: len(world.processes()) > 1, "the next one is there")
+        assert process.poll() is None and world.shows("SOURCE") == ""
+        hold.release()
+        assert process.wait(60) == 0
+    assert world.path("/mnt/data/file").read_bytes() == CONTENT and world.daemon() != earlier
+    world.run("umount", "/mnt/data")
+
+
+def test_another_servers_bucket_of_the_same_name(world, line, bucket, proxy):
+    world.write_fstab(line())
+    world.run("mount", "-a")
+    other = proxy(bucket.server)
+    world.write_fstab(line(endpoint=other.endpoint))
+    result = world.run("mount", "/mnt/data", check=False)
+    assert result.returncode == 32 and f"and from {other.endpoint} is asked for" in result.stderr, result
+    world.run("umount", "/mnt/data")
+    world.run("mount", "/mnt/data")
 
 
 def test_umount_waits_for_the_uploads(world, line, bucket, proxy):
@@ -288,6 +339,9 @@ def test_remount(world, line, bucket, proxy):
     assert bucket.get("file") == CONTENT
     world.run("mount", "-o", "remount,rw,noexec", "/mnt/data")
     assert {"rw", "noexec", "nosuid"} <= set(world.shows("OPTIONS").split(","))
+    world.run("mount", "-o", "remount,exec,noatime", "/mnt/data")
+    shown = set(world.shows("OPTIONS").split(","))
+    assert {"rw", "nosuid", "nodev", "noatime"} <= shown and "noexec" not in shown
     world.path("/mnt/data/other").write_bytes(b"")
     for change in ("uid=5", "cache_dir=/mnt/other", "no_such=1"):
         result = world.run("mount", "-o", f"remount,{change}", "/mnt/data", check=False)
@@ -295,6 +349,35 @@ def test_remount(world, line, bucket, proxy):
     with open(world.path("/mnt/data/open"), "wb"):
         result = world.run("mount", "-o", "remount,ro", "/mnt/data", check=False)
         assert result.returncode == 32 and "open for writing" in result.stderr
+    world.run("umount", "/mnt/data")
+
+
+def test_remount_without_a_line_of_fstab(world, bucket):
+    """mount(8) reads out of the mount table what a profile has said."""
+    world.path("/etc/waysfs").mkdir(exist_ok=True)
+    settings = [f"endpoint = {bucket.server.endpoint}", f"region = {REGION}", "cache-dir = /mnt/cache"]
+    world.path("/etc/waysfs/config").write_text("\n".join(["[work]", *settings, "allow-other = yes", ""]))
+    world.run("mount", "-t", "waysfs", "-o", "profile=work", bucket.name, "/mnt/data")
+    assert "allow_other" in world.shows("OPTIONS").split(",")
+    world.run("mount", "-o", "remount,ro", "/mnt/data")
+    assert world.shows("OPTIONS").startswith("ro,")
+    world.run("mount", "-o", "remount,rw,noatime", "/mnt/data")
+    assert {"rw", "noatime"} <= set(world.shows("OPTIONS").split(","))
+    world.run("umount", "/mnt/data")
+
+
+def test_links_that_are_not_to_be_followed(world, line, bucket):
+    bucket.put("file", CONTENT)
+    world.write_fstab(line("nosymfollow"))
+    world.run("mount", "/mnt/data")
+    assert {"nosymfollow", "nosuid", "nodev"} <= set(world.shows("OPTIONS").split(","))
+    world.path("/mnt/data/link").symlink_to("file")
+    assert os.readlink(world.path("/mnt/data/link")) == "file"
+    assert "symbolic links" in world.run("cat", "/mnt/data/link", check=False).stderr
+    world.run("mount", "-o", "remount,ro", "/mnt/data")
+    assert {"ro", "nosymfollow", "nosuid", "nodev"} <= set(world.shows("OPTIONS").split(","))
+    world.run("mount", "-o", "remount,rw,symfollow", "/mnt/data")
+    assert world.run("cksum", "/mnt/data/link").returncode == 0
     world.run("umount", "/mnt/data")
 
 
@@ -318,6 +401,8 @@ def test_a_dead_mount_is_replaced(in_use, world, line, bucket):
     # ECONNABORTED while the kernel is still ending the calls of the process that was killed.
     said = world.run("ls", "/mnt/data", check=False).stderr
     assert "endpoint is not connected" in said or "connection abort" in said
+    # What would happen is what happens.
+    world.run("mount", "-f", "/mnt/data")
     world.run("mount", "/mnt/data")
     assert world.path("/mnt/data/file").read_bytes() == CONTENT
     assert world.shows("SOURCE") == f"waysfs:{bucket.name}", "one mount is left there"

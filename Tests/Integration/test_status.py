@@ -366,6 +366,45 @@ def test_an_unmounted_process_that_finishes_its_uploads_shows(bucket, mount, mid
     assert bucket.get("file") == b"x"
 
 
+def test_nothing_is_wrong_while_it_starts_and_ends(bucket, mount, middle):
+    """Whoever watches it hears of no trouble at any moment of an orderly life."""
+    gate = threading.Event()
+    middle.script = lambda request, forward: (gate.wait(30), forward())[1]
+    mounted = mount(bucket, endpoint=middle.endpoint, start=False)
+    process = mounted.waysfs.start(*mounted.arguments("--foreground"))
+    try:
+        eventually(lambda: middle.requests, "it connects")
+        found = status(mounted)
+        assert found["state"] == "starting" and found["activity"] == f"connecting to {middle.endpoint}"
+        assert "buckets" not in found and "problem" not in found
+        families = exposition.parse(mounted.waysfs.run("status", "--prometheus", mounted.path).stdout)
+        assert exposition.value(families, "waysfs_up") == 1
+        assert exposition.value(families, "waysfs_state", state="starting") == 1
+        assert exposition.value(families, "waysfs_state", state="serving") == 0
+        shown = mounted.waysfs.run("status")
+        assert f"{mounted.path}" in shown.stdout and " starting " in shown.stdout
+    finally:
+        gate.set()
+    states = []
+
+    def look():
+        result = mounted.waysfs.run("status", "--json", mounted.path, check=False)
+        if result.returncode == 1 and "nothing is mounted there" in result.stderr:
+            return True
+        (found,) = json.loads(result.stdout)["mounts"]
+        states.append((found["state"], result.returncode))
+        if found["state"] == "serving" and process.poll() is None:
+            process.terminate()
+        return False
+
+    try:
+        eventually(look, "it has ended", timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert ("serving", 0) in states and set(states) <= {("starting", 0), ("serving", 0), ("finishing", 0)}
+
+
 def test_the_log_level_changes_live(bucket, mount):
     mounted = mount(bucket)
     assert mounted.waysfs.run("log-level", mounted.path).stdout == "info\n"

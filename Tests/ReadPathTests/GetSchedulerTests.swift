@@ -55,7 +55,7 @@ import Testing
 
   @Test func severalTakeTurns() {
     let log = Log()
-    let turns = GetTurns(limit: 1)
+    let turns = GetTurns(limit: 1, isShared: true)
     let (many, few) = (GetScheduler(turns), GetScheduler(turns))
     let first = Job("first", log)
     many.submit(first, .demand)
@@ -70,6 +70,34 @@ import Testing
     first.end()
     #expect(
       log.started == ["first", "few 0", "many 0", "few 1", "many 1", "many 2", "few guess", "guess"])
+  }
+
+  /// A bucket whose server does not answer keeps its turns for long.
+  @Test func oneThatNeverEndsLeavesTurnsForOthers() {
+    let log = Log()
+    let turns = GetTurns(limit: 8, isShared: true)
+    let (silent, other) = (GetScheduler(turns), GetScheduler(turns))
+    for number in 0..<20 { silent.submit(Job("silent \(number)", log), .demand) }
+    #expect(log.started.count == 6)
+    for number in 0..<50 { other.submit(Job("other \(number)", log, endsAtOnce: true), .demand) }
+    #expect(log.started.count == 56)
+  }
+
+  @Test func whoHasTheFewestUnderWayGoesFirst() {
+    let log = Log()
+    let turns = GetTurns(limit: 8, isShared: true)
+    let (many, few) = (GetScheduler(turns), GetScheduler(turns))
+    let jobs = (0..<10).map { Job("many \($0)", log) }
+    for job in jobs { many.submit(job, .demand) }
+    let wanted = (0..<2).map { Job("few \($0)", log) }
+    for job in wanted { few.submit(job, .demand) }
+    #expect(log.started == (0..<6).map { "many \($0)" } + ["few 0"])
+    jobs[0].end()
+    #expect(log.started.last == "few 1")
+    wanted[0].end()
+    #expect(log.started.last == "few 1")
+    wanted[1].end()
+    #expect(log.started.last == "many 6")
   }
 
   @Test func guessesLeaveAQuarterForDemand() {

@@ -114,6 +114,18 @@ import Testing
     var areRight: Bool { results.withLock { $0.allSatisfy { (try? $0.get()) == right } } }
   }
 
+  @Test func whoHasTheLongestBodyLeads() {
+    #expect(BodySums.batch(of: []) == [])
+    // Two are faster one by one, and the first has waited longest.
+    #expect(BodySums.batch(of: [1, 4]) == [0])
+    #expect(BodySums.batch(of: [4, 4, 4]) == [0, 1, 2])
+    #expect(BodySums.batch(of: [4, 2, 16, 9]) == [2, 1, 0, 3])
+    // Those that are much longer or shorter wait for their like.
+    #expect(BodySums.batch(of: [8, 100, 1, 9, 7]) == [3, 0, 4])
+    let many = Array(repeating: UInt64(8), count: ParallelSums.lanes) + [20]
+    #expect(BodySums.batch(of: many) == Array(0..<ParallelSums.lanes))
+  }
+
   @Test func nobodyWaitsForOthersWhileTheNetworkIsIdle() throws {
     let bench = try Bench()
     for _ in 0..<BodySums.enoughOnTheirWay {

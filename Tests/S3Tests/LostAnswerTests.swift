@@ -29,6 +29,19 @@ import Testing
     return (result, http)
   }
 
+  @Test func aBucketThatIsThereIsOursOnlyAfterALostAnswer() throws {
+    for (first, code) in [
+      (ScriptedHTTP.Answer.refusal(409, "BucketAlreadyOwnedByYou"), ObjectStoreError.Code.conflict),
+      (.refusal(503, "SlowDown"), nil), (.failure(.connectionLost), nil),
+      (.failure(.unreachable, neverSent: true), .conflict), (.refusal(409, "BucketAlreadyExists"), .conflict),
+    ] {
+      let http = ScriptedHTTP { _, number in number == 1 ? first : .refusal(409, "BucketAlreadyOwnedByYou") }
+      let client = try scriptedClient(http)
+      let error = failure { () throws(ObjectStoreError) in try waitFor { client.createBucket("bucket", nil, $0) } }
+      #expect(error?.code == code)
+    }
+  }
+
   @Test(arguments: [WriteCondition.ifAbsent, .ifMatch(ETag("v0"))])
   func anOwnWriteIsRecognised(_ condition: WriteCondition) throws {
     let (result, _) = try put(condition, found: .ok(objectHeaders(etag: "\"\(Self.sum)\"", length: 5)))

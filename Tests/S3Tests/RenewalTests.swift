@@ -11,14 +11,21 @@ import Testing
   private static let old = S3Credentials(accessKeyID: "OLD", secretAccessKey: "old-secret")
   private static let new = S3Credentials(accessKeyID: "NEW", secretAccessKey: "new-secret")
 
-  private func bucket(
-    _ http: ScriptedHTTP, _ credentials: any CredentialsProvider, retry: RetryPolicy = RetryPolicy()
-  ) throws -> S3Bucket {
+  private func client(
+    _ http: ScriptedHTTP, _ credentials: any CredentialsProvider, retry: RetryPolicy = RetryPolicy(),
+    clock: ManualClock = ManualClock(seconds: 1_369_353_600)
+  ) throws -> S3Client {
     let configuration = try S3Configuration(endpoint: "http://storage.test", region: "eu-north-1", retry: retry)
     return S3Client(
-      configuration: configuration, credentials: credentials, http: http,
-      time: ManualClock(seconds: 1_369_353_600).timeSource, random: { 0.5 }, log: Logger(label: "test")
-    ).bucket("bucket")
+      configuration: configuration, credentials: credentials, http: http, time: clock.timeSource, random: { 0.5 },
+      log: Logger(label: "test"))
+  }
+
+  private func bucket(
+    _ http: ScriptedHTTP, _ credentials: any CredentialsProvider, retry: RetryPolicy = RetryPolicy(),
+    clock: ManualClock = ManualClock(seconds: 1_369_353_600)
+  ) throws -> S3Bucket {
+    try client(http, credentials, retry: retry, clock: clock).bucket("bucket")
   }
 
   /// Accepts what the key pair of that id has signed.
@@ -57,6 +64,30 @@ import Testing
     _ = try bucket.head("key")
     #expect(http.requests.count == 3 && source.count == 1)
     #expect(http.delays.isEmpty)
+  }
+
+  /// An upload over a slow line, at whose end the server says that it does not know the keys.
+  @Test func aRefusalThatTookMinutesIsNotTakenForAWrongClock() throws {
+    let source = Source(Self.new)
+    let clock = ManualClock(seconds: 1_369_353_600)
+    let http = ScriptedHTTP { request, number in
+      clock.advance(seconds: 300)
+      if request.header("Authorization")?.contains("Credential=NEW/") == true { return .ok(objectHeaders(length: 1)) }
+      let date = HTTPHeader("Date", "Fri, 24 May 2013 00:0\(5 * number):00 GMT")
+      return .refusal(403, "InvalidAccessKeyId", "", [date])
+    }
+    let bucket = try bucket(http, source.provider(clock: clock), clock: clock)
+    _ = try bucket.head("key")
+    #expect(http.requests.count == 2 && source.count == 1)
+  }
+
+  /// Where other keys are of no help, the clock was wrong as well.
+  @Test func aWrongClockHidesNoWrongKeys() throws {
+    let source = Source(Self.new)
+    let far = HTTPHeader("Date", "Fri, 24 May 2013 02:00:00 GMT")
+    let http = accepting("NEW", .refusal(403, "InvalidAccessKeyId", "", [far]))
+    _ = try bucket(http, source.provider()).head("key")
+    #expect(http.requests.count == 3 && source.count == 1)
   }
 
   @Test func bodiesAreSentAgainWhole() throws {
@@ -144,6 +175,45 @@ import Testing
     isRotated.store(true, ordering: .relaxed)
     #expect(try bucket.get(GetRequest("key")).bytes == [UInt8(ascii: "x")])
     #expect(source.count == 4 && http.delays.isEmpty)
+  }
+
+  @Test func manyForbiddenBucketsAreOneQuestion() throws {
+    let clock = ManualClock()
+    let source = Source(Self.old)
+    let http = ScriptedHTTP { request, _ in
+      request.url.contains("/open") ? .ok(objectHeaders(length: 1)) : .refusal(403, "AccessDenied")
+    }
+    let client = try client(http, source.provider(clock: clock))
+    _ = try client.bucket("open").head("key")
+    for number in 0..<300 {
+      let bucket = client.bucket("forbidden-\(number)")
+      #expect(failure { () throws(ObjectStoreError) in try bucket.head("key") }?.code == .accessDenied)
+    }
+    #expect(source.count == 1)
+    // What nobody has got into yet may have been the first after a change: it is asked again before long.
+    for _ in 0..<10 {
+      clock.advance(seconds: 30)
+      #expect(failure { () throws(ObjectStoreError) in try client.bucket("forbidden").head("key") } != nil)
+    }
+    #expect(source.count == 11)
+  }
+
+  @Test func forbiddenBucketsKeepNoNewPairFromOneThatHasWorked() throws {
+    let clock = ManualClock()
+    let source = Source(Self.old, Self.new)
+    let isRotated = Atomic(false)
+    let http = ScriptedHTTP { request, _ in
+      let isNew = request.header("Authorization")?.contains("Credential=NEW/") == true
+      let isAccepted = request.url.contains("/open") && isNew == isRotated.load(ordering: .relaxed)
+      return isAccepted ? .ok(objectHeaders(length: 1)) : .refusal(403, "AccessDenied")
+    }
+    let client = try client(http, source.provider(clock: clock))
+    _ = try client.bucket("open").head("key")
+    #expect(failure { () throws(ObjectStoreError) in try client.bucket("forbidden").head("key") } != nil)
+    isRotated.store(true, ordering: .relaxed)
+    // A refusal that may have any reason, in the time in which nobody is asked about the forbidden ones.
+    #expect(try client.bucket("open").head("key").size == 1)
+    #expect(source.count == 2)
   }
 
   @Test func aPairThatNeverWorkedFailsAtOnce() throws {

@@ -119,13 +119,22 @@ func scriptedBucket(
   _ http: ScriptedHTTP, endpoint: String = "http://storage.test", addressing: S3Configuration.Addressing = .path,
   retry: RetryPolicy = RetryPolicy(), budget: Int = 500, token: String? = nil
 ) throws -> S3Bucket {
+  try scriptedClient(
+    http, endpoint: endpoint, addressing: addressing, retry: retry, budget: budget, token: token
+  ).bucket("bucket")
+}
+
+/// A client over a script, with such a clock.
+func scriptedClient(
+  _ http: ScriptedHTTP, endpoint: String = "http://storage.test", addressing: S3Configuration.Addressing = .path,
+  retry: RetryPolicy = RetryPolicy(), budget: Int = 500, token: String? = nil
+) throws -> S3Client {
   let configuration = try S3Configuration(
     endpoint: endpoint, region: "eu-north-1", addressing: addressing, retry: retry, retryBudget: budget)
   let credentials = S3Credentials(accessKeyID: "AKID", secretAccessKey: "SECRET", sessionToken: token)
   return S3Client(
     configuration: configuration, credentials: StaticCredentials(credentials), http: http,
-    time: ManualClock(seconds: 1_369_353_600).timeSource, random: { 0.5 }, log: Logger(label: "test")
-  ).bucket("bucket")
+    time: ManualClock(seconds: 1_369_353_600).timeSource, random: { 0.5 }, log: Logger(label: "test"))
 }
 
 /// The failure of work that must fail.

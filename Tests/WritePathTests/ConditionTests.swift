@@ -24,8 +24,8 @@ import Testing
   }
 
   private func prepareCompletion(_ bench: Workbench) {
-    bench.conditions.prepareCompletion(on: bench.workers)
-    bench.conditions.prepareCompletion(on: bench.workers)
+    bench.conditions.prepareCompletion(on: bench.workers.share())
+    bench.conditions.prepareCompletion(on: bench.workers.share())
     // Waits for it.
     bench.workers.shutdown()
   }

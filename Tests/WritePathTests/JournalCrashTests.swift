@@ -174,7 +174,7 @@ private struct Life {
   func live() throws {
     let versions = (0..<7).map { [UInt8](repeating: UInt8(65 + $0), count: 20 + 7 * $0) }
     entry.note(.name(journalKey))
-    entry.note(.expected(ETag("e")))
+    entry.note(.expected(ExpectedVersion(ETag("e"))))
     try live(versions[0], recorded: nil)
     try write(versions[0], over: nil)
     // Changed in place, twice; the copy makes room for it.

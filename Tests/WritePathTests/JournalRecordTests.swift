@@ -206,6 +206,16 @@ private let strangeTexts = [
     #expect(notes.recordedUpload == RecordedUpload(upload: other, parts: [part(2)]))
   }
 
+  @Test func whatIsExpectedIsToldApartFromWhatIsInherited() {
+    let versions = [
+      ExpectedVersion(ETag("a")), ExpectedVersion(ETag("a"), isInherited: true), ExpectedVersion(ETag("b")),
+    ]
+    #expect(read(text(versions.map { .expected($0) })).expected == versions)
+    #expect(read(text(versions.map { .expected($0) } + [.stored(ETag("c"))])).expected == [ExpectedVersion(ETag("c"))])
+    // A journal of the version before has no other kind.
+    #expect(JournalNotes.line(.expected(versions[0]), upload: nil)?.hasSuffix(" expected=a\n") == true)
+  }
+
   @Test func aPartNeedsAnUpload() {
     #expect(JournalNotes.line(.part(part(1)), upload: nil) == nil)
     let orphan = JournalNotes.line(.part(part(1)), upload: upload) ?? ""

@@ -95,7 +95,7 @@ import Testing
     }
     let journal = try Journal(root: root.path, name: "bucket", identity: "other")
     let pending = try #require(journal.takeUp(log: bench.log).pending.first)
-    #expect(pending.expected == [try bench.memory.head(bench.key).etag])
+    #expect(pending.expected == [ExpectedVersion(try bench.memory.head(bench.key).etag)])
   }
 
   @Test func aVersionThatIsSentAloneIsNotMixedWithWhatIsWrittenMeanwhile() throws {

@@ -81,7 +81,7 @@ final class Workbench: Sendable {
   let store: FailingObjectStore
   let root: TemporaryDirectory
   let journal: Journal
-  let workers: WorkerPool
+  let workers: SharedWorkers
   let conditions: ConditionalWrites
   let log = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
   let key = ObjectKey("dir/file")
@@ -91,7 +91,7 @@ final class Workbench: Sendable {
     store = FailingObjectStore(wrapping: memory)
     root = try TemporaryDirectory()
     journal = try Journal(root: root.path, name: "bucket", identity: "test")
-    workers = WorkerPool(name: "test", limit: limit)
+    workers = SharedWorkers(name: "test", each: limit, isShared: false)
     conditions = ConditionalWrites(store: store, journal: journal, scratchPrefix: "", random: { 7 }, log: log)
   }
 
@@ -112,7 +112,7 @@ final class Workbench: Sendable {
   }
 
   var context: StagingContext {
-    StagingContext(store: store, workers: workers, memory: ByteBudget(total: 32 << 20), partsAhead: 4, log: log)
+    StagingContext(store: store, workers: workers.share(), memory: ByteBudget(total: 32 << 20), partsAhead: 4, log: log)
   }
 
   func upload(

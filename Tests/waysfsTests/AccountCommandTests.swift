@@ -19,6 +19,11 @@ struct AWSProfileWriterTests {
     ),
     ("[ work ]\na =\n  nested = 1\nb=2\ns3 =\n  a = inner\n", "[ work ]\na = 1\nb = 2\ns3 =\n  a = inner\n"),
     ("[work]\na = old", "[work]\na = 1\nb = 2"),
+    ("[default]\r\nx = y\r\n", "[default]\r\nx = y\r\n\r\n[work]\r\na = 1\r\nb = 2\r\n"),
+    (
+      "[work]\r\na = old\r\nkeep = this\r\n[other]\r\na = stays\r\n",
+      "[work]\r\na = 1\r\nb = 2\r\nkeep = this\r\n[other]\r\na = stays\r\n"
+    ),
   ]
 
   @Test(arguments: texts)
@@ -48,6 +53,35 @@ struct AWSProfileWriterTests {
       #expect(stat("\(directory.path)/.aws/\(name)", &information) == 0)
       #expect(information.st_mode & 0o777 == 0o600)
     }
+  }
+
+  @Test func whatIsNoTextStaysAsItIs() throws {
+    let directory = try TemporaryDirectory()
+    let path = "\(directory.path)/.aws/credentials"
+    let bytes = Array("# caf\u{E9}".unicodeScalars.map { UInt8($0.value) })
+    #expect(mkdir("\(directory.path)/.aws", 0o700) == 0)
+    let file = open(path, O_WRONLY | O_CREAT, 0o600)
+    #expect(writeAll(file, bytes))
+    close(file)
+    let context = ProcessContext(uid: 0, gid: 0, workingDirectory: "/", environment: ["HOME": directory.path])
+    #expect(throws: Failure.self) { try AWSProfileWriter(context).write(Self.keys, to: "work") }
+    let again = open(path, O_RDONLY)
+    defer { close(again) }
+    #expect(try readToEnd(again, limit: 100).get() == bytes)
+  }
+
+  @Test func aFileKeepsItsOwner() throws {
+    let directory = try TemporaryDirectory()
+    let context = ProcessContext(uid: 0, gid: 0, workingDirectory: "/", environment: ["HOME": directory.path])
+    _ = try AWSProfileWriter(context).write(Self.keys, to: "work")
+    let path = "\(directory.path)/.aws/credentials"
+    // Only root can give files away; for others it is theirs before and after.
+    let owner = geteuid() == 0 ? 65534 : geteuid()
+    #expect(chown(path, owner, gid_t.max) == 0)
+    _ = try AWSProfileWriter(context).write(Self.keys, to: "other")
+    var information = stat()
+    #expect(stat(path, &information) == 0)
+    #expect(information.st_uid == owner && information.st_mode & 0o777 == 0o600)
   }
 
   @Test func aLinkIsFollowed() throws {

@@ -253,6 +253,8 @@ struct CredentialSearchTests {
     for place in ["AWS_ACCESS_KEY_ID", "/home/u/.aws/credentials [default]", "WAYSCLOUD_API_KEY"] {
       #expect(error.description.contains(place))
     }
+    let service = try #require(throws: Failure.self) { try search(["CREDENTIALS_DIRECTORY": "/run/credentials/x"]) }
+    #expect(service.description.contains("/run/credentials/x, /home/u/.aws/credentials"))
     #expect(throws: Failure.self) { try search([:], home: nil) }
   }
 

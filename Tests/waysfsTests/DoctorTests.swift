@@ -62,7 +62,9 @@ struct DoctorTests {
     let settings = try settings()
     let found = findings(WriteChecks(store: store, prefix: "p/", settings: settings).run)
     #expect(
-      found.map(\.subject) == ["writing", "conditional writes", "checksums", "multipart uploads", "copies of parts"])
+      found.map(\.subject) == [
+        "writing", "conditional writes", "checksums", "multipart uploads", "copies of parts", "deleting",
+      ])
     #expect(found.allSatisfy { $0.status == .ok }, "\(found)")
     #expect(try store.list(ListRequest(prefix: "", delimited: false)).entries.isEmpty)
     #expect(try store.listUploads(prefix: "").isEmpty)
@@ -71,7 +73,26 @@ struct DoctorTests {
   @Test func aServerThatRefuses() throws {
     let store = FailingObjectStore(wrapping: InMemoryObjectStore()) { $0.kind == .put ? .fail(.accessDenied) : nil }
     let found = findings(WriteChecks(store: store, prefix: "", settings: try settings()).run)
-    #expect(found.map(\.status) == [.error])
+    #expect(found.map(\.status) == [.error, .ok])
     #expect(!found[0].remedy.isEmpty)
+  }
+
+  @Test func aKeyPairThatMayNotDelete() throws {
+    let store = FailingObjectStore(wrapping: InMemoryObjectStore()) { $0.kind == .delete ? .fail(.accessDenied) : nil }
+    let found = findings(WriteChecks(store: store, prefix: "p/", settings: try settings()).run)
+    let last = try #require(found.last)
+    #expect(last.status == .error && last.subject == "deleting")
+    // The name of what is left.
+    #expect(last.text.contains("p/.waysfs-probe-") && !last.remedy.isEmpty)
+    #expect(found.dropLast().allSatisfy { $0.status == .ok })
+  }
+
+  @Test func aServerThatKnowsNoConditions() throws {
+    let store = FailingObjectStore(wrapping: InMemoryObjectStore()) { call in
+      call.kind == .put && call.ordinal > 1 ? .fail(.unsupported) : nil
+    }
+    let found = findings(WriteChecks(store: store, prefix: "", settings: try settings()).run)
+    let conditions = try #require(found.first { $0.subject == "conditional writes" })
+    #expect(conditions.status == .warning && !conditions.remedy.isEmpty)
   }
 }

@@ -18,4 +18,14 @@ import Testing
     left.opened("aaa")
     #expect(left.pending(apartFrom: []) == .none)
   }
+
+  @Test func bucketsThatAreListedAgainAreOpened() {
+    var left = LeftBuckets(["aaa": 2], unlisted: ["bbb": 3, "ccc": 1])
+    #expect(left.names == ["aaa"] && left.pending(apartFrom: []).files == 2)
+    // Nobody's, or open already.
+    left.opened("ccc")
+    #expect(left.appeared(["ccc", "ddd"]).isEmpty)
+    #expect(left.appeared(["bbb", "eee"]) == ["bbb"] && left.appeared(["bbb"]).isEmpty)
+    #expect(left.names == ["aaa", "bbb"] && left.pending(apartFrom: []).files == 5)
+  }
 }

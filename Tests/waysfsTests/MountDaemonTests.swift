@@ -19,12 +19,14 @@ private final class FakeEngine: MountEngine {
   let whenServing: @Sendable (FakeEngine) -> Void
   /// Called while uploads are finished.
   let whenFinishing: @Sendable () -> Void
+  /// Called with each of `calls`, before it does anything.
+  let whenCalled: @Sendable (String) -> Void
 
   init(
     mountFailure: Failure? = nil, unfinished: UnfinishedUploads? = nil, busy: Bool = false,
     isElsewhere: Bool = false,
     whenServing: @escaping @Sendable (FakeEngine) -> Void = { $0.ended.open() },
-    whenFinishing: @escaping @Sendable () -> Void = {}
+    whenFinishing: @escaping @Sendable () -> Void = {}, whenCalled: @escaping @Sendable (String) -> Void = { _ in }
   ) {
     self.mountFailure = mountFailure
     self.unfinished = unfinished
@@ -32,9 +34,13 @@ private final class FakeEngine: MountEngine {
     self.isElsewhere = isElsewhere
     self.whenServing = whenServing
     self.whenFinishing = whenFinishing
+    self.whenCalled = whenCalled
   }
 
-  private func note(_ call: String) { calls.withLock { $0.append(call) } }
+  private func note(_ call: String) {
+    calls.withLock { $0.append(call) }
+    whenCalled(call)
+  }
 
   func mount() throws(Failure) {
     note("mount")
@@ -42,6 +48,7 @@ private final class FakeEngine: MountEngine {
   }
 
   var journalDirectory: String? { "/c/photos-1-0" }
+  var report: MountReport? { fullStatus().report }
   var pending: PendingUploads? { PendingUploads(files: 1, bytes: 10, examples: ["a"]) }
 
   func finishUploads() -> UnfinishedUploads? {
@@ -131,6 +138,45 @@ struct MountDaemonTests {
     #expect(try run(engine) == .success)
     #expect(seen.withLock { $0?.pending } == PendingUploads(files: 1, bytes: 10))
     #expect(seen.withLock { $0?.journal } == "/c/photos-1-0")
+  }
+
+  /// Who watches it is told at any time how far it is: nothing of this is a reason for an alarm.
+  @Test func whoAsksIsAnsweredFromTheFirstMomentToTheLast() throws {
+    let record = try RuntimeRecord(
+      directory: directory.path, contents: RecordContents(pid: getpid(), source: "s", mountPoint: "/mnt"))
+    let control = MountControl(
+      directory: directory.path, mountPoint: "/mnt", source: "s", threshold: LogThreshold(.info))
+    let path = ControlSocket.path(forMountPoint: "/mnt", in: directory.path)
+    let told = Mutex<[String]>([])
+    let ask: @Sendable (String) -> Void = { moment in
+      let answer = try? ControlClient(patience: 30).ask(.status, at: path, owner: geteuid())
+      let status = answer.flatMap { try? StatusJSON.decode(MountStatus.self, from: $0).get() }
+      let words = [
+        moment, status?.phase.rawValue ?? "nothing", status?.activity ?? "-", status?.report == nil ? "-" : "report",
+      ]
+      told.withLock { $0.append(words.joined(separator: " ")) }
+    }
+    control.start(log)
+    ask("first")
+    let engine = FakeEngine(
+      whenServing: {
+        ask("serving")
+        $0.ended.open()
+      }, whenCalled: ask)
+    let daemon = MountDaemon(plan: plan, log: log, readiness: .nobody(), gracePeriod: 0)
+    let status = try daemon.run(
+      connect: { _, _, _, progress throws(Failure) in
+        progress("connecting")
+        ask("connect")
+        return engine
+      }, probe: { _ throws(Failure) in }, record: record, control: control, startSignals: { _ in true })
+    #expect(status == .success)
+    #expect(
+      told.withLock { $0 } == [
+        "first starting - -", "connect starting connecting -", "mount starting mounting on /mnt -",
+        "serving serving - report", "finish finishing - report", "shut down finishing - -",
+      ])
+    #expect(access(path, F_OK) != 0)
   }
 
   @Test func aFailedMountLeavesNothing() throws {

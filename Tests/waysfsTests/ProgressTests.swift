@@ -80,12 +80,7 @@ import Testing
     for second in 0...61 {
       if let line = display.step(pending(100 - UInt64(second)), at: Double(second)) { lines.append(line) }
     }
-    #expect(
-      lines == [
-        "waysfs: waiting for process 7: 3 files, 99 MiB left, 1 MiB/s, 1 min 39 s to go\n",
-        "waysfs: still waiting: 3 files, 69 MiB left, 1 MiB/s, 1 min 9 s to go\n",
-        "waysfs: still waiting: 3 files, 39 MiB left, 1 MiB/s, 39 s to go\n",
-      ])
+    #expect(lines == ["waysfs: waiting for process 7: 3 files, 99 MiB left, 1 MiB/s, 1 min 39 s to go\n"])
     #expect(display.end() == nil)
   }
 

@@ -113,6 +113,42 @@ struct RuntimeRecordTests {
     try record(directory).finish()
   }
 
+  @Test func oneThatIsAboutToEndCanBeWaitedFor() throws {
+    let directory = try TemporaryDirectory()
+    let first = try record(directory)
+    let contents = RecordContents(pid: getpid(), source: "waysfs:b", mountPoint: "/mnt/x")
+    var waits = 0
+    let second = try RuntimeRecord(directory: directory.path, contents: contents) { failure throws(Failure) in
+      #expect(failure.reason.contains("still at work"))
+      waits += 1
+      if waits == 3 { first.finish() }
+    }
+    #expect(waits == 3)
+    #expect(ForeignRecord(mountPoint: "/mnt/x", directories: [directory.path])?.isHeld == true)
+    #expect(throws: Failure("enough")) {
+      try RuntimeRecord(directory: directory.path, contents: contents) { _ throws(Failure) in throw Failure("enough") }
+    }
+    second.finish()
+  }
+
+  @Test func whoUnmountsDoesNotWaitForEver() {
+    var contents = RecordContents(pid: 1, source: "s", mountPoint: "/mnt")
+    /// Seconds until it is over, which is nil when it is not within a day.
+    func wait(_ patience: inout UmountPatience, _ record: RecordContents?) -> Int? {
+      (1...86_400).first { _ in patience.isOver(record, after: 1) }
+    }
+    var patience = UmountPatience()
+    #expect(wait(&patience, nil) == nil)
+    contents.pending = PendingUploads(files: 1, bytes: 1)
+    #expect(wait(&patience, contents) == nil && patience.isPendingKnown)
+    contents.pending = PendingUploads.none
+    #expect(wait(&patience, contents) == 21 && patience.isPendingKnown)
+    // A process that had no thread to note it.
+    patience = UmountPatience()
+    contents.pending = nil
+    #expect(wait(&patience, contents) == 21 && !patience.isPendingKnown)
+  }
+
   @Test func abandonedRecordIsTakenOver() throws {
     let directory = try TemporaryDirectory()
     do { _ = try record(directory) }  // Its process "died": the lock is gone, the file is there.

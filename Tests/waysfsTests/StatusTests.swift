@@ -1,5 +1,7 @@
+import Basics
 import Glibc
 import Metrics
+import Synchronization
 import Testing
 
 @testable import waysfs
@@ -30,12 +32,22 @@ func fullStatus(mountPoint: String = "/mnt/photos", failed: Int = 1) -> MountSta
     operations: [OperationReport(operation: "read", duration: LatencyReport(histogram, detailed: false))])
   return MountStatus(
     version: "0.1.0", pid: 1234, mountPoint: mountPoint, source: "waysfs:photos/2024",
-    started: "2026-11-22T16:38:26.123Z", uptimeSeconds: 3700, logLevel: "info", isFinishing: false, report: report)
+    started: "2026-11-22T16:38:26.123Z", startedSeconds: 1_795_365_506.123, uptimeSeconds: 3700, logLevel: "info",
+    phase: .serving, report: report)
 }
 
 func finding(_ status: MountStatus) -> MountFinding {
   MountFinding(
     mountPoint: status.mountPoint, source: status.source, state: .serving, pid: status.pid, status: status)
+}
+
+/// A mount that connects, which has nothing to report yet.
+func startingFinding(_ phase: MountPhase = .starting) -> MountFinding {
+  var status = fullStatus(mountPoint: "/mnt/new")
+  (status.phase, status.activity, status.report) = (phase, "connecting to https://storage.example", nil)
+  var found = finding(status)
+  found.state = .init(phase)
+  return found
 }
 
 let deadFinding = MountFinding(
@@ -50,24 +62,54 @@ struct StatusModelTests {
     let more = Array(
       String(decoding: bytes, as: UTF8.self).replacing("{\"", with: "{\"news\":[1],\"", maxReplacements: 1).utf8)
     #expect(try StatusJSON.decode(MountStatus.self, from: more).get() == status)
+    for status in [startingFinding(), startingFinding(.finishing)].compactMap(\.status) {
+      let bytes = try StatusJSON.encode(status).get()
+      #expect(try StatusJSON.decode(MountStatus.self, from: bytes).get() == status)
+    }
     for count in [0, 1, 100, bytes.count - 1] {
       #expect(throws: Failure.self) { try StatusJSON.decode(MountStatus.self, from: Array(bytes.prefix(count))).get() }
     }
   }
 
+  /// An upgrade leaves mounts at work, whose processes do not know the newer keys.
+  @Test func anEarlierVersionIsUnderstood() throws {
+    for (isFinishing, phase) in [(false, MountPhase.serving), (true, .finishing)] {
+      var status = fullStatus()
+      status.phase = phase
+      let text = String(decoding: try StatusJSON.encode(status).get(), as: UTF8.self)
+      let earlier = text.replacing("\"state\":\"\(phase.rawValue)\",", with: "", maxReplacements: 1)
+        .replacing("\"started_seconds\":1795365506.123,", with: "")
+      #expect(earlier.contains("\"is_finishing\":\(isFinishing)") && !earlier.contains("started_seconds"))
+      status.startedSeconds = nil
+      #expect(try StatusJSON.decode(MountStatus.self, from: Array(earlier.utf8)).get() == status)
+    }
+  }
+
   @Test func whatMakesNoSenseIsNotBelieved() {
     #expect(Plausibility.of(fullStatus()))
+    #expect(startingFinding().status.map(Plausibility.of) == true)
     let changes: [(inout MountStatus) -> Void] = [
-      { $0.report.buckets[0].pendingFiles = -1 }, { $0.uptimeSeconds = 1e300 }, { $0.uptimeSeconds = .nan },
-      { $0.uptimeSeconds = -1 }, { $0.report.buckets[0].journal?.recoveredFiles = .min },
-      { $0.report.buckets[0].receivedBytes = .max }, { $0.logLevel = "\u{1B}[2J" }, { $0.version = "1\n2" },
-      { $0.report.buckets[0].uploads[0].state = "\u{7}" }, { $0.report.operations[0].operation = "\u{9B}2J" },
-      { $0.report.buckets.append($0.report.buckets[0]) }, { $0.report.operations.append($0.report.operations[0]) },
-      { $0.report.buckets[0].requests.append($0.report.buckets[0].requests[0]) },
+      { $0.uptimeSeconds = 1e300 }, { $0.uptimeSeconds = .nan }, { $0.uptimeSeconds = -1 },
+      { $0.startedSeconds = .infinity }, { $0.logLevel = "\u{1B}[2J" }, { $0.version = "1\n2" },
+    ]
+    let wrongReports: [(inout MountReport) -> Void] = [
+      { $0.buckets[0].pendingFiles = -1 }, { $0.buckets[0].journal?.recoveredFiles = .min },
+      { $0.buckets[0].receivedBytes = .max }, { $0.buckets[0].uploads[0].state = "\u{7}" },
+      { $0.operations[0].operation = "\u{9B}2J" }, { $0.buckets.append($0.buckets[0]) },
+      { $0.operations.append($0.operations[0]) }, { $0.buckets[0].requests.append($0.buckets[0].requests[0]) },
     ]
     for change in changes {
       var status = fullStatus()
       change(&status)
+      #expect(!Plausibility.of(status))
+    }
+    for change in wrongReports {
+      var status = fullStatus()
+      status.report.map { report in
+        var report = report
+        change(&report)
+        status.report = report
+      }
       #expect(!Plausibility.of(status))
     }
   }
@@ -75,6 +117,7 @@ struct StatusModelTests {
   @Test func attentionIsForWhatIsWrong() {
     #expect(finding(fullStatus()).needsAttention)
     #expect(!finding(fullStatus(failed: 0)).needsAttention)
+    #expect(!startingFinding().needsAttention && !startingFinding(.finishing).needsAttention)
     #expect(deadFinding.needsAttention)
     var silent = deadFinding
     silent.state = .silent
@@ -93,6 +136,9 @@ struct StatusModelTests {
     #expect(lines[3].hasSuffix("1 file could not be uploaded, and will be tried again: the server cannot be reached"))
     #expect(lines[4] == "/mnt/dead: its process has died")
     #expect(StatusText.list([]) == "Nothing is mounted.")
+    let starting = StatusText.list([startingFinding()]).split(separator: "\n")
+    #expect(starting.count == 2)
+    #expect(starting[1].split(separator: " ").suffix(7) == ["starting", "1", "h", "-", "-", "-", "-"])
   }
 
   @Test func theDetailsNameEverything() {
@@ -107,6 +153,9 @@ struct StatusModelTests {
     ] {
       #expect(text.contains(part), "\(part)")
     }
+    #expect(
+      StatusText.detail(startingFinding()).hasSuffix(
+        "starting: connecting to https://storage.example, up 1 h, process 1234, log level info, waysfs 0.1.0"))
     // Answers that say "there is none" are no failures.
     let row = text.split(separator: "\n").first { $0.contains("GetObject") }
     #expect(row?.split(separator: " ").dropFirst().prefix(3) == ["100", "3", "3"])
@@ -115,8 +164,8 @@ struct StatusModelTests {
 
   @Test func namesOfStrangersCannotDrawOnTheTerminal() {
     var status = fullStatus()
-    status.report.buckets[0].uploads[0].path = "a\u{1B}[2J\nb"
-    status.report.buckets[0].uploads[0].error = "x\u{1B}]0;y\u{7}"
+    status.report?.buckets[0].uploads[0].path = "a\u{1B}[2J\nb"
+    status.report?.buckets[0].uploads[0].error = "x\u{1B}]0;y\u{7}"
     let found = finding(status)
     for text in [StatusText.detail(found), StatusText.list([found])] {
       #expect(!text.contains("\u{1B}") && !text.contains("\u{7}"))
@@ -136,7 +185,7 @@ struct StatusModelTests {
 
 struct PrometheusTests {
   private static func lines(_ findings: [MountFinding]) -> [String] {
-    PrometheusText(findings, now: 1000).text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    PrometheusText(findings).text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
   }
 
   @Test func everyMetricIsOneGroupWithHelpAndType() {
@@ -159,6 +208,11 @@ struct PrometheusTests {
     let labels = "mountpoint=\"/mnt/photos\",bucket=\"photos\",prefix=\"2024/\""
     for line in [
       "waysfs_up{mountpoint=\"/mnt/photos\"} 1", "waysfs_up{mountpoint=\"/mnt/dead\"} 0",
+      "waysfs_state{mountpoint=\"/mnt/photos\",state=\"serving\"} 1",
+      "waysfs_state{mountpoint=\"/mnt/photos\",state=\"dead\"} 0",
+      "waysfs_state{mountpoint=\"/mnt/dead\",state=\"serving\"} 0",
+      "waysfs_state{mountpoint=\"/mnt/dead\",state=\"dead\"} 1",
+      "waysfs_start_time_seconds{mountpoint=\"/mnt/photos\"} 1795365506.123",
       "waysfs_requests_total{\(labels),operation=\"GetObject\"} 100",
       "waysfs_request_errors_total{\(labels),operation=\"GetObject\",code=\"throttled\"} 3",
       "waysfs_request_duration_seconds_bucket{\(labels),operation=\"GetObject\",le=\"+Inf\"} 100",
@@ -173,7 +227,25 @@ struct PrometheusTests {
     #expect(
       lines.contains { $0.hasPrefix("waysfs_request_duration_seconds_bucket") && $0.contains("le=\"0.067108864\"} 67") }
     )
-    #expect(lines.contains { $0.hasPrefix("waysfs_start_time_seconds{") && $0.hasSuffix(" -2700.0") })
+  }
+
+  /// Whoever watches it must not hear of a mount that works as it should.
+  @Test func aMountThatStartsIsUp() {
+    let lines = Self.lines([startingFinding()])
+    #expect(lines.contains("waysfs_up{mountpoint=\"/mnt/new\"} 1"))
+    #expect(lines.contains("waysfs_state{mountpoint=\"/mnt/new\",state=\"starting\"} 1"))
+    #expect(lines.contains("waysfs_state{mountpoint=\"/mnt/new\",state=\"serving\"} 0"))
+    #expect(!lines.contains { $0.contains("waysfs_info") || $0.contains("bucket=") })
+  }
+
+  /// A series for each mount, whatever becomes of it.
+  @Test func theStateIsNoLabelOfAnythingElse() {
+    func series(_ state: MountFinding.State) -> Set<Substring> {
+      var found = finding(fullStatus())
+      found.state = state
+      return Set(Self.lines([found]).compactMap { $0.split(separator: " ").first })
+    }
+    #expect(series(.serving) == series(.finishing))
   }
 
   @Test func bucketsOfAHistogramOnlyGrow() {
@@ -238,7 +310,6 @@ struct MountSurveyTests {
     #expect(seen.isHeld)
     seen.removeIfAbandoned()
     #expect(ForeignRecord.all(in: folder).count == 1)
-    #expect(throws: Failure.self) { try seen.ask(.status) }
     let server = try ControlServer(path: ControlSocket.path(forMountPoint: "/nowhere/x", in: folder)) { _ in
       (try? StatusJSON.encode(fullStatus(mountPoint: "/nowhere/x")).get()).map { .ok($0) } ?? .error("no")
     }
@@ -246,6 +317,60 @@ struct MountSurveyTests {
     defer { server.stop() }
     let status = try StatusJSON.decode(MountStatus.self, from: try seen.ask(.status)).get()
     #expect(status == fullStatus(mountPoint: "/nowhere/x"))
+  }
+
+  /// As somebody whose records can be anywhere, which root's cannot.
+  private func survey(_ ask: @escaping (ForeignRecord) throws(Failure) -> MountStatus) throws -> MountSurvey {
+    let user = geteuid() == 0 ? 54321 : geteuid()
+    try #require(chown("\(directory.path)/waysfs", user, gid_t.max) == 0)
+    var context = context
+    context.uid = user
+    return MountSurvey(context: context, ask: ask)
+  }
+
+  private func record() throws -> RuntimeRecord {
+    try RuntimeRecord(
+      directory: "\(directory.path)/waysfs",
+      contents: RecordContents(pid: getpid(), source: "waysfs:x", mountPoint: "/nowhere/x"))
+  }
+
+  @Test func aMountThatStartsIsNotSilent() throws {
+    let record = try record()
+    defer { record.finish() }
+    let starting = try #require(startingFinding().status)
+    let found = try survey { _ throws(Failure) in starting }.all()
+    #expect(found.map(\.state) == [.starting] && !found.contains(where: \.needsAttention))
+    let silent = try survey { _ throws(Failure) in throw Failure("no answer") }.all()
+    #expect(silent.map(\.state) == [.silent] && silent.allSatisfy(\.needsAttention))
+  }
+
+  @Test func aMountThatEndsWhileItIsAskedIsNotSilent() throws {
+    let record = try record()
+    let found = try survey { _ throws(Failure) in
+      record.finish()
+      throw Failure("its process has ended the conversation")
+    }.all()
+    #expect(found.isEmpty)
+  }
+
+  /// The record comes first, since the socket's name is this process's only under its lock.
+  @Test func theSocketMayComeAMomentLater() throws {
+    let record = try record()
+    defer { record.finish() }
+    let folder = "\(directory.path)/waysfs"
+    let answer = Mutex<[UInt8]?>(nil)
+    let done = Gateway()
+    let thread = Thread.start(name: "asks") {
+      answer.withLock { $0 = try? ForeignRecord.all(in: folder).first?.ask(.logLevel(nil)) }
+      done.open()
+    }
+    thread?.detach()
+    let path = ControlSocket.path(forMountPoint: "/nowhere/x", in: folder)
+    let server = try ControlServer(path: path) { _ in .ok([7]) }
+    #expect(server.start())
+    defer { server.stop() }
+    done.waitUntilOpen()
+    #expect(answer.withLock { $0 } == [7])
   }
 
   @Test func nothingIsMountedThere() {
@@ -288,7 +413,7 @@ struct MonitoringDocumentTests {
   @Test func keysAreThoseOfTheDocument() throws {
     var dead = deadFinding
     dead.status = nil
-    let json = try Status.json([finding(fullStatus()), dead])
+    let json = try Status.json([finding(fullStatus()), startingFinding(), dead])
     // The keys of `errors` are codes.
     let codes: Set = ["throttled", "notFound"]
     var keys: Set<String> = []
@@ -297,7 +422,7 @@ struct MonitoringDocumentTests {
       if parts.count > 2, parts[2].hasPrefix(" :"), !codes.contains(String(parts[1])) { keys.insert(String(parts[1])) }
     }
     keys.subtract(["format_version", "mounts"])
-    let notKeys: Set = ["dirty", "uploading", "failed", "notFound", "waysfs recover"]
+    let notKeys: Set = ["dirty", "uploading", "failed", "starting", "finishing", "notFound", "waysfs recover"]
     let documented = try words(section("keys")).subtracting(notKeys)
     #expect(keys.subtracting(documented).isEmpty, "not documented")
     #expect(documented.subtracting(keys).isEmpty, "not there")

@@ -123,8 +123,10 @@ struct waysfs_callbacks {
   void (*create)(
       void *context, waysfs_request request, uint64_t parent, const char *name, uint32_t mode, int32_t flags);
   void (*read)(void *context, waysfs_request request, uint64_t handle, uint64_t offset, size_t count);
+  /* `writeback`: the kernel writes pages of a mapping back; no program writes. */
   void (*write)(
-      void *context, waysfs_request request, uint64_t handle, uint64_t offset, const void *bytes, size_t count);
+      void *context, waysfs_request request, uint64_t handle, uint64_t offset, const void *bytes, size_t count,
+      bool writeback);
   void (*flush)(void *context, waysfs_request request, uint64_t handle);
   void (*sync)(void *context, waysfs_request request, uint64_t handle);
   void (*release)(void *context, waysfs_request request, uint64_t handle);
@@ -186,6 +188,12 @@ void waysfs_session_set_context(struct waysfs_session *session, void *context);
 
 /* Mounts at an absolute path. Returns 0, or -1 with what libfuse said about it in `message`. */
 int waysfs_session_mount(struct waysfs_session *session, const char *path, char *message, size_t message_size);
+
+/*
+ * Has the kernel follow no symbolic links on a mount (MOUNT_ATTR_NOSYMFOLLOW), which libfuse 3.14 cannot ask for. Only
+ * for root. Returns 0 or a negative errno: -ENOSYS or -EINVAL before Linux 5.14.
+ */
+int waysfs_follow_no_links(const char *path);
 
 /*
  * Frees a session and closes its device, which ends the connection to the kernel. Unmounts nothing. Only after `wait`
@@ -336,9 +344,12 @@ int waysfs_warm(int file, uint64_t offset, uint64_t length, uint64_t *cached);
 
 /*
  * Make the kernel forget the pages and attributes of an inode, or a name. Return 0 (also when it knew nothing of them)
- * or a negative errno. They may block on requests under way: never call them from a callback.
+ * or a negative errno. They may block on requests under way: never call them from a callback, but for the one that says
+ * so.
  */
 int waysfs_session_invalidate_inode(struct waysfs_session *session, uint64_t inode);
+/* The attributes alone: that waits for nobody, and may be called from a callback. */
+int waysfs_session_invalidate_attributes(struct waysfs_session *session, uint64_t inode);
 int waysfs_session_invalidate_entry(
     struct waysfs_session *session, uint64_t parent, const char *name, size_t length);
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -43,9 +44,10 @@ int clinux_open_direct(const char *path, int *error);
 /// The effective user of whoever is at the other end of a connected Unix socket (SO_PEERCRED, unix(7)).
 int clinux_peer_user(int socket, unsigned *user);
 
-/// A socket to send datagrams from, not inherited across exec (unix(7)); -1 when there is none. Sending waits a second at
-/// most for a receiver that is behind.
-int clinux_datagram_socket(void);
+/// A socket to send datagrams from, not inherited across exec (unix(7)); -1 when there is none. `size` is asked for as
+/// its buffer, of which the system grants no more than it wants to; a datagram that does not fit is too large. Sending
+/// waits a second at most for a receiver that is behind.
+int clinux_datagram_socket(int size);
 
 /// Sends a datagram to the socket at a path, or to an abstract one when the path begins with `@`. EMSGSIZE or ENOBUFS say
 /// that it is too large, EAGAIN that the receiver is behind: at once, or when a second is over and `waits`.
@@ -64,3 +66,7 @@ int clinux_enter_mount_namespace(const char *file);
 
 /// Gives a mount other flags, MS_REMOUNT aside (mount(2)).
 int clinux_remount(const char *path, unsigned long flags);
+
+/// Takes a signal of a semaphore, or waits for one as long as it says, by a clock that nobody sets (sem_clockwait(3));
+/// ETIMEDOUT when the time is over.
+int clinux_wait(sem_t *semaphore, long long nanoseconds);

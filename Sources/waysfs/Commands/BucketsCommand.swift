@@ -13,11 +13,11 @@ struct BucketsCommand: ParsableCommand {
         waysfs buckets create holiday-photos --tier standard
         waysfs buckets info holiday-photos
         waysfs buckets delete holiday-photos
-      """, subcommands: [List.self, Create.self, Info.self, Delete.self])
+      """, subcommands: [List.self, Create.self, Info.self, Delete.self, Guide.self])
 
   struct List: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "List the buckets.", usage: "waysfs buckets list [--json] [options]",
+      commandName: "list", abstract: "List the buckets.", usage: "waysfs buckets list [--json] [options]",
       discussion: """
         EXAMPLES
           waysfs buckets list
@@ -37,7 +37,7 @@ struct BucketsCommand: ParsableCommand {
 
   struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Create a bucket.",
+      commandName: "create", abstract: "Create a bucket.",
       usage: "waysfs buckets create <bucket> [--tier <tier>] [--region <name>] [--json] [options]",
       discussion: """
         The name is 3 to 63 lowercase letters, digits and hyphens. No other account may have it, and nobody may have had
@@ -67,7 +67,7 @@ struct BucketsCommand: ParsableCommand {
 
   struct Info: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Describe a bucket.", usage: "waysfs buckets info <bucket> [--json] [options]",
+      commandName: "info", abstract: "Describe a bucket.", usage: "waysfs buckets info <bucket> [--json] [options]",
       discussion: """
         EXAMPLES
           waysfs buckets info holiday-photos
@@ -89,7 +89,8 @@ struct BucketsCommand: ParsableCommand {
 
   struct Delete: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Delete an empty bucket for good.", usage: "waysfs buckets delete <bucket> [--yes] [options]",
+      commandName: "delete", abstract: "Delete an empty bucket for good.",
+      usage: "waysfs buckets delete <bucket> [--yes] [options]",
       discussion: """
         Asks for the name to be typed. A deleted name is burnt: nobody can ever create a bucket of that name again.
 
@@ -112,6 +113,26 @@ struct BucketsCommand: ParsableCommand {
   }
 }
 
+extension BucketsCommand {
+  struct Guide: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "guide", abstract: "Print what the service says about its S3 interface.",
+      usage: "waysfs buckets guide [options]",
+      discussion: """
+        For who uses the buckets with other programs.
+
+        EXAMPLES
+          waysfs buckets guide
+        """)
+
+    @OptionGroup var account: AccountFlags
+
+    func run() throws {
+      try perform("cannot show the guide", account) { buckets throws(Failure) in try buckets.guide() }
+    }
+  }
+}
+
 extension StorageTier: ExpressibleByArgument {}
 
 private func perform(
@@ -127,7 +148,7 @@ private func perform(
 /// The buckets of an account, for a person or a program.
 struct Buckets {
   let account: Account
-  var show: (String) -> Void = { writeAll(STDOUT_FILENO, Array("\($0)\n".utf8)) }
+  var show: (String) throws(Failure) -> Void = { line throws(Failure) in try printOutput("\(line)\n") }
   var say: (String) -> Void = printError
   /// Asks for a line; nil when there is nobody to ask.
   var ask: (String) -> String? = askForLine
@@ -137,20 +158,27 @@ struct Buckets {
     if let total = list.total, total > list.buckets.count {
       say("waysfs: the control plane shows \(list.buckets.count) of \(total) buckets")
     }
-    if asJSON { return show(JSONText.list(list.buckets.map(\.jsonFields))) }
-    guard !list.buckets.isEmpty else { return show("There are no buckets.") }
-    show(TextTable.text(list.buckets.map(\.cells), header: Bucket.header))
+    if asJSON { return try show(JSONText.list(list.buckets.map(\.jsonFields))) }
+    guard !list.buckets.isEmpty else { return try show("There are no buckets.") }
+    try show(TextTable.text(list.buckets.map(\.cells), header: Bucket.header))
+  }
+
+  func guide() throws(Failure) {
+    let text = try account.call { plane throws(ControlPlaneError) in try plane.protocolGuide() }
+    // Lines of its own are meant; what else a terminal would obey is not.
+    let lines = text.trimmed.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+    for line in lines { try show(LineFormat.escaped(String(line))) }
   }
 
   func describe(_ name: String, asJSON: Bool) throws(Failure) {
     let bucket = try account.call { plane throws(ControlPlaneError) in try plane.bucket(named: name) }
-    if asJSON { return show(JSONText.object(bucket.jsonFields)) }
+    if asJSON { return try show(JSONText.object(bucket.jsonFields)) }
     let size = bucket.sizeBytes.map { "\(ByteCount.text($0)) (\($0) bytes)" }
     let rows: [(String, String?)] = [
       ("Name", bucket.name), ("Region", bucket.region), ("Created", bucket.createdAt), ("Size", size),
       ("Objects", bucket.objectCount.map(String.init)), ("Public", bucket.isPublic.map { $0 ? "yes" : "no" }),
     ]
-    show(TextTable.aligned(rows.map { [$0, $1.map(LineFormat.escaped) ?? "-"] }).joined(separator: "\n"))
+    try show(TextTable.aligned(rows.map { [$0, $1.map(LineFormat.escaped) ?? "-"] }).joined(separator: "\n"))
   }
 
   func create(_ name: String, tier: StorageTier?, region: String?, asJSON: Bool) throws(Failure) {
@@ -161,27 +189,35 @@ struct Buckets {
       let fields = [
         ("bucket_name", made.name), ("message", made.message), ("endpoint", made.endpoint), ("region", made.region),
       ]
-      return show(JSONText.object(fields.map { ($0, $1.map(JSONText.string) ?? "null") }))
+      return try show(JSONText.object(fields.map { ($0, $1.map(JSONText.string) ?? "null") }))
     }
     let places = [made.region.map { "in \($0)" }, made.endpoint.map { "at \($0)" }].compactMap(\.self)
-    show(LineFormat.escaped((["Created \(made.name)"] + places).joined(separator: " ") + "."))
+    try show(LineFormat.escaped((["Created \(made.name)"] + places).joined(separator: " ") + "."))
   }
 
   func delete(_ name: String, isConfirmed: Bool) throws(Failure) {
     if !isConfirmed {
       // What there is, and whether it is there, is known before anybody is asked.
       let bucket = try account.call { plane throws(ControlPlaneError) in try plane.bucket(named: name) }
-      if let count = bucket.objectCount, count > 0 {
-        throw Failure("it is not empty: it has \(count) \(count == 1 ? "object" : "objects")", remedy: "Empty it first")
-      }
-      say("\(name) is deleted for good, and its name is burnt: nobody can ever create a bucket of that name again.")
-      guard let answer = ask("Type the name to delete it: ") else {
+      guard let answer = ask(Self.question(bucket)) else {
         throw Failure("there is nobody to ask", remedy: "Use --yes to delete without being asked")
       }
       guard answer == name else { throw Failure("'\(LineFormat.escaped(answer))' is not its name; nothing is deleted") }
     }
     _ = try change(name) { plane throws(ControlPlaneError) in try plane.deleteBucket(named: name) }
-    show("Deleted \(name). Its name is burnt.")
+    try show("Deleted \(name). Its name is burnt.")
+  }
+
+  /// How many objects there are was counted at some time; whether it is empty is for the control plane to decide.
+  private static func question(_ bucket: Bucket) -> String {
+    let count = bucket.objectCount ?? 0
+    let objects = count == 1 ? "an object" : "\(count) objects"
+    let warning = count > 0 ? "It had \(objects) when they were last counted, and only an empty one is deleted.\n" : ""
+    return """
+      \(LineFormat.escaped(bucket.name)) would be deleted for good, and its name burnt: nobody could ever create a bucket \
+      of that name again.
+      \(warning)Type the name to delete it:\u{20}
+      """
   }
 
   /// A call that changes something: when its answer is lost, nobody knows whether it was done.

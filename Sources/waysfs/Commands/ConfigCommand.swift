@@ -22,7 +22,7 @@ struct ConfigCommand: ParsableCommand {
     do throws(Failure) {
       let rows = try EffectiveOptions.read(flags, ProcessContext.current())
       let text = json ? EffectiveOptions.json(rows) : TextTable.text(rows.map(\.cells), header: EffectiveOptions.header)
-      writeAll(STDOUT_FILENO, Array("\(text)\n".utf8))
+      try printOutput("\(text)\n")
     } catch {
       throw CommandEnd(error, doing: "cannot show the configuration")
     }
@@ -52,12 +52,22 @@ enum EffectiveOptions {
       case .success(let found):
         layers.append(try found.layer())
         credentials = Row(name: "credentials", value: found.source.kind, origin: found.source.origin)
+        if case .controlPlane = found.source { return named(rows(layers)) + [credentials] }
       // That nothing can be mounted yet is worth showing, and no reason to show nothing.
       case .failure(let failure): credentials = Row(name: "credentials", value: nil, origin: failure.reason)
       }
       return rows(layers) + [credentials]
     } catch {
       throw Failure(error.message, remedy: "See 'waysfs mount --help'", exitCode: .usage)
+    }
+  }
+
+  /// With an API key the control plane names what nobody else has said, and it is not asked here.
+  private static func named(_ rows: [Row]) -> [Row] {
+    let spellings = OptionSpelling.all.filter { $0.sets == .endpoint || $0.sets == .region }.map(\.name)
+    return rows.map { row in
+      guard row.origin == "default", spellings.contains(row.name) else { return row }
+      return Row(name: row.name, value: row.value, origin: "default, unless the control plane names another")
     }
   }
 

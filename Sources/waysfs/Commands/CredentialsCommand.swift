@@ -35,20 +35,18 @@ struct CredentialsCommand: ParsableCommand {
   }
 
   func run() throws {
+    let context = ProcessContext.current()
+    let keys: StorageCredentials
+    do { keys = try account.account(context).credentials() } catch { throw CommandEnd(error, doing: "no credentials") }
     do throws(Failure) {
-      let context = ProcessContext.current()
-      let keys = try account.account(context).credentials()
-      if let profile {
-        for line in try AWSProfileWriter(context).write(keys, to: profile) { show(line) }
-      } else {
-        show(export ? Self.exported(keys) : Self.described(keys))
-      }
+      let lines =
+        try profile.map { name throws(Failure) in try AWSProfileWriter(context).write(keys, to: name) }
+        ?? [export ? Self.exported(keys) : Self.described(keys)]
+      for line in lines { try printOutput("\(line)\n") }
     } catch {
-      throw CommandEnd(error, doing: "no credentials")
+      throw CommandEnd(error, doing: profile.map { "cannot write the profile \($0)" } ?? "cannot show the key pair")
     }
   }
-
-  private func show(_ text: String) { writeAll(STDOUT_FILENO, Array("\(text)\n".utf8)) }
 
   static func described(_ keys: StorageCredentials) -> String {
     let rows = [

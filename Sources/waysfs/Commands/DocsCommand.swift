@@ -24,8 +24,8 @@ struct DocsCommand: ParsableCommand {
     }
   }
 
-  func run() {
+  func run() throws {
     let text = ManualPage(rawValue: document).map(OptionDocuments.list) ?? OptionDocuments.configuration
-    writeAll(STDOUT_FILENO, Array(text.utf8))
+    do { try printOutput(text) } catch { throw CommandEnd(error, doing: "cannot print \(document)") }
   }
 }

@@ -1,19 +1,17 @@
 import Basics
 import Glibc
 
-/// What a command shows while it waits for uploads: on a terminal one line that is drawn again and again, elsewhere a
-/// line now and then. A plain value; the caller has the clock and prints.
+/// What a command shows while it waits for uploads: on a terminal one line that is drawn again and again, elsewhere one
+/// that says what it waits for. A plain value; the caller has the clock and prints.
 struct ProgressDisplay: Hashable, Sendable {
   /// Nothing is shown before, in seconds: most waits are over by then.
   static let delay = 1.0
   /// Seconds between two drawings on a terminal.
   static let terminalInterval = 0.2
-  /// Seconds between two lines elsewhere.
-  static let lineInterval = 30.0
 
   /// Columns of the terminal; nil elsewhere.
   let width: Int?
-  /// What is waited for: the first line elsewhere.
+  /// What is waited for.
   let purpose: String
   private var meter = ProgressMeter()
   private var pending: PendingUploads?
@@ -38,12 +36,9 @@ struct ProgressDisplay: Hashable, Sendable {
       return nil
     }
     guard time >= nextDrawing, time >= start else { return nil }
-    nextDrawing = time + (width == nil ? Self.lineInterval : Self.terminalInterval)
+    nextDrawing = time + Self.terminalInterval
     defer { hasDrawn = true }
-    guard let width else {
-      let state = pending.map { ": \(text($0))" } ?? ""
-      return hasDrawn ? "waysfs: still waiting\(state)\n" : "waysfs: \(purpose)\(state)\n"
-    }
+    guard let width else { return hasDrawn ? nil : "waysfs: \(purpose)\(pending.map { ": \(text($0))" } ?? "")\n" }
     // The last column stays free: a terminal may go to the next line when it is written to.
     let line = "waysfs: \(pending.map(text) ?? purpose)".prefix(max(20, width - 1))
     return "\r\(line)\u{1B}[K"

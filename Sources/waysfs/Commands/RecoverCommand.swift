@@ -94,7 +94,7 @@ struct Recover {
   var bucket: BucketReference?
   var time = TimeSource.system
   /// Writes to standard output.
-  var show: (String) -> Void = { writeAll(STDOUT_FILENO, Array("\($0)\n".utf8)) }
+  var show: (String) throws(Failure) -> Void = { line throws(Failure) in try printOutput("\(line)\n") }
   /// Writes to standard error.
   var say: (String) -> Void = printError
   /// Asks a question; nil when there is nobody to ask.
@@ -126,15 +126,15 @@ struct Recover {
   /// Shows them.
   func list(asJSON: Bool) throws(Failure) {
     let rows = try items().map(RecoverRow.init)
-    if asJSON { return show(RecoverTable.json(rows)) }
-    guard !rows.isEmpty else { return show("Nothing is kept in \(LineFormat.escaped(root.string)).") }
-    show(RecoverTable.text(rows, now: time.wall.seconds))
+    if asJSON { return try show(RecoverTable.json(rows)) }
+    guard !rows.isEmpty else { return try show("Nothing is kept in \(LineFormat.escaped(root.string)).") }
+    try show(RecoverTable.text(rows, now: time.wall.seconds))
   }
 
   /// Writes each to a file of its own.
   func export(to directory: String, workingDirectory: String) throws(Failure) {
     let items = try items()
-    guard !items.isEmpty else { return show("Nothing is kept in \(LineFormat.escaped(root.string)).") }
+    guard !items.isEmpty else { return try show("Nothing is kept in \(LineFormat.escaped(root.string)).") }
     let target: RecoverExport
     do throws(UsageError) {
       target = try RecoverExport(directory: OptionValue.path(directory, relativeTo: workingDirectory))
@@ -148,7 +148,7 @@ struct Recover {
         continue
       }
       do throws(Failure) {
-        show(try target.write(item))
+        try show(try target.write(item))
       } catch {
         failures += 1
         say("waysfs: \(LineFormat.escaped(item.id)) is not saved: \(error.description)")
@@ -175,14 +175,14 @@ struct Recover {
       guard let answer = ask("Remove \(what) for good?") else {
         throw Failure("there is nobody to ask", remedy: "Use --yes to discard without being asked")
       }
-      guard answer else { return show("It stays.") }
+      guard answer else { return try show("It stays.") }
     }
     do throws(JournalInventoryError) {
       try JournalInventory.discard(item)
     } catch {
       throw Failure(item: item, error)
     }
-    show("Removed \(what).")
+    try show("Removed \(what).")
   }
 }
 

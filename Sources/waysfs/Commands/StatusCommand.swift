@@ -52,10 +52,10 @@ struct StatusCommand: ParsableCommand {
     if watch { try status.watch(mountPoint) }
     let findings = try status.findings(mountPoint)
     if prometheus {
-      status.show(PrometheusText(findings, now: status.now).text)
+      try status.show(PrometheusText(findings).text)
       return .success
     }
-    status.show(json ? try Status.json(findings) : status.text(findings, isOne: mountPoint != nil) + "\n")
+    try status.show(json ? try Status.json(findings) : status.text(findings, isOne: mountPoint != nil) + "\n")
     return findings.contains(where: \.needsAttention) ? .needsAttention : .success
   }
 }
@@ -63,12 +63,8 @@ struct StatusCommand: ParsableCommand {
 /// What `waysfs status` does.
 struct Status {
   var survey: MountSurvey
-  var time = TimeSource.system
   /// Writes to standard output.
-  var show: (String) -> Void = { writeAll(STDOUT_FILENO, Array($0.utf8)) }
-
-  /// Seconds since the epoch.
-  var now: Double { Double(time.wall.seconds) + Double(time.wall.nanoseconds) / 1e9 }
+  var show: (String) throws(Failure) -> Void = printOutput
 
   func findings(_ mountPoint: String?) throws(Failure) -> [MountFinding] {
     guard let mountPoint else { return try survey.all() }
@@ -93,7 +89,7 @@ struct Status {
       let text = text(try findings(mountPoint), isOne: mountPoint != nil)
       // To the top, each line to its end, and what is below: so nothing flickers.
       let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map { "\($0)\u{1B}[K\r\n" }
-      show("\u{1B}[H\(lines.joined())\u{1B}[J")
+      try show("\u{1B}[H\(lines.joined())\u{1B}[J")
       sleepInterval(seconds: 1)
     }
   }
@@ -144,6 +140,6 @@ struct LogLevelCommand: ParsableCommand {
     let answer = try MountSurvey(context: .current()).record(mountPoint).ask(request)
     guard level == nil else { return }
     let name = LineFormat.escaped(String(decoding: answer, as: UTF8.self))
-    writeAll(STDOUT_FILENO, Array("\(name)\n".utf8))
+    try printOutput("\(name)\n")
   }
 }

@@ -31,11 +31,28 @@ struct UmountCommand: ParsableCommand {
   }
 }
 
+/// For how long a daemon that has nothing to upload, or does not say what, is waited for: a value without I/O.
+struct UmountPatience: Hashable, Sendable {
+  /// Seconds.
+  static let longest = 20.0
+
+  private var idle = 0.0
+  /// Whether the last record said what is to be uploaded, be it nothing.
+  private(set) var isPendingKnown = true
+
+  /// - Parameters:
+  ///   - record: what it says now; nil while it is being written.
+  ///   - seconds: since the last call.
+  mutating func isOver(_ record: RecordContents?, after seconds: Double) -> Bool {
+    guard let record else { return false }
+    isPendingKnown = record.pending != nil
+    idle = record.pending?.files ?? 0 == 0 ? idle + seconds : 0
+    return idle > Self.longest
+  }
+}
+
 /// Unmounts and waits for the daemon.
 struct Umount {
-  /// How long a daemon without anything to upload may take to end, in seconds.
-  private static let patience = 20.0
-
   var lazy: Bool
   var say: (String) -> Void = printError
   var makeWait: (_ purpose: String) -> ProgressWait = { ProgressWait(purpose: $0) }
@@ -67,15 +84,19 @@ struct Umount {
       return
     }
     var wait = makeWait("\(resolved) is unmounted; process \(record.contents.pid) finishes its uploads")
-    var idle = 0.0
+    var patience = UmountPatience()
     wait.run(
       until: {
         let moment = 0.05
         sleepInterval(seconds: moment)
-        idle = record.pending?.files == 0 ? idle + moment : 0
-        return !record.isHeld || idle > Self.patience
+        return !record.isHeld || patience.isOver(record.lastWord(), after: moment)
       }, pending: { record.pending })
     if record.isHeld {
+      guard patience.isPendingKnown else {
+        throw Failure(
+          "it is unmounted, but process \(record.contents.pid) goes on, and does not say what is not uploaded yet",
+          remedy: "Look into its log", exitCode: .unfinishedUploads)
+      }
       return say(
         """
         waysfs: it is unmounted and everything is uploaded, but process \(record.contents.pid) goes on: most likely it \

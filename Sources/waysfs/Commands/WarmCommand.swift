@@ -40,7 +40,7 @@ struct Warm {
 
   func run(_ paths: [String]) throws(Failure) {
     let mounts = try MountTable.read()
-    for path in paths { try check(path, mounts) }
+    let paths = try paths.map { path throws(Failure) in try resolved(path, mounts) }
     let tally = WarmTally()
     let files = WarmQueue()
     let threads = (0..<Self.parallelism).compactMap { _ in
@@ -58,7 +58,8 @@ struct Warm {
     try report(tally.counts)
   }
 
-  private func check(_ path: String, _ mounts: MountTable) throws(Failure) {
+  /// Where a path of the command line leads to; a link may be meant by it.
+  private func resolved(_ path: String, _ mounts: MountTable) throws(Failure) -> String {
     guard let real = realpath(path, nil) else { throw Failure("\(path): \(describe(errno: errno))") }
     defer { free(real) }
     var information = stat()
@@ -67,9 +68,10 @@ struct Warm {
     guard let mount, mount.isWaysfs else {
       throw Failure("\(path) is not on a waysfs mount", remedy: "'findmnt -t fuse.waysfs' lists the mounts")
     }
+    return String(cString: real)
   }
 
-  /// Lists a file, or all files below a directory. Links are not followed: what they lead to may be anywhere.
+  /// Lists a file, or all files below a directory. Links in it are not followed: what they lead to may be anywhere.
   private func walk(_ path: String, _ files: WarmQueue, _ tally: WarmTally) {
     var information = stat()
     guard lstat(path, &information) == 0 else { return tally.fail(path, errno) }
@@ -78,12 +80,16 @@ struct Warm {
     case S_IFDIR:
       guard let directory = opendir(path) else { return tally.fail(path, errno) }
       var names: [String] = []
+      // The end and a failure look the same.
+      errno = 0
       while let entry = readdir(directory) {
         let name = withUnsafePointer(to: &entry.pointee.d_name) {
           $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
         }
         if name != "." && name != ".." { names.append(name) }
+        errno = 0
       }
+      if errno != 0 { tally.fail(path, errno) }
       // Before the directories below, however deep they are.
       closedir(directory)
       for name in names { walk(path.hasSuffix("/") ? path + name : "\(path)/\(name)", files, tally) }
@@ -92,12 +98,13 @@ struct Warm {
   }
 
   private static func warm(_ path: String, _ tally: WarmTally) {
-    guard !tally.isPointless else { return }
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK)
     guard descriptor >= 0 else { return tally.fail(path, errno) }
     defer { close(descriptor) }
     var information = stat()
     guard fstat(descriptor, &information) == 0 else { return tally.fail(path, errno) }
+    let device = UInt64(information.st_dev)
+    guard !tally.isPointless(on: device) else { return }
     let size = UInt64(clamping: information.st_size)
     var offset: UInt64 = 0
     var isWhole = true
@@ -108,7 +115,8 @@ struct Warm {
         tally.add(bytes: there)
         if there < length { isWhole = false }
       } catch {
-        return tally.fail(path, error.rawValue)
+        let lacksCache = [EOPNOTSUPP, ENOTTY, ENOSYS].contains(error.rawValue)
+        return lacksCache ? tally.note(path, lacksCacheOn: device) : tally.fail(path, error.rawValue)
       }
       offset += length
     }
@@ -126,8 +134,9 @@ struct Warm {
   }
 
   private func report(_ counts: WarmTally.Counts) throws(Failure) {
-    if counts.lacksCache {
-      throw Failure("the mount has no disk cache", remedy: "Mount with --cache-dir")
+    if let path = counts.lackingCache.values.min() {
+      throw Failure(
+        "the mount that has \(LineFormat.escaped(path)) has no disk cache", remedy: "Mount it with --cache-dir")
     }
     for line in counts.problems { say("waysfs: \(LineFormat.escaped(line))") }
     let left = counts.failed - counts.problems.count
@@ -147,7 +156,8 @@ final class WarmTally: Sendable {
     var failed = 0
     /// What went wrong, as far as it is shown.
     var problems: [String] = []
-    var lacksCache = false
+    /// A file on each mount, by its device, that cannot keep any.
+    var lackingCache: [UInt64: String] = [:]
 
     /// `3 files, 12 MiB in the disk cache`
     var text: String { "\(files) \(files == 1 ? "file" : "files"), \(ByteCount.text(bytes)) in the disk cache" }
@@ -160,8 +170,14 @@ final class WarmTally: Sendable {
 
   var counts: Counts { state.withLock { $0 } }
 
-  /// Whether no file can succeed.
-  var isPointless: Bool { state.withLock { $0.lacksCache } }
+  /// Whether no file of that mount can succeed.
+  func isPointless(on device: UInt64) -> Bool { state.withLock { $0.lackingCache[device] != nil } }
+
+  func note(_ path: String, lacksCacheOn device: UInt64) {
+    state.withLock { counts in
+      if counts.lackingCache[device] == nil { counts.lackingCache[device] = path }
+    }
+  }
 
   func add(bytes: UInt64) { state.withLock { $0.bytes += bytes } }
 
@@ -171,7 +187,6 @@ final class WarmTally: Sendable {
   }
 
   func fail(_ path: String, _ code: Int32) {
-    if code == EOPNOTSUPP || code == ENOTTY || code == ENOSYS { return state.withLock { $0.lacksCache = true } }
     note("\(path): \(code == EBUSY ? "it has changes that are not in the bucket yet" : describe(errno: code))")
   }
 

@@ -2,7 +2,7 @@ import Glibc
 import WAYSCloud
 
 /// Writes a profile into the AWS files (`~/.aws/credentials` and `~/.aws/config`), and leaves everything else in them as
-/// it is. Files are replaced in one step, and only their owner may read them afterwards.
+/// it is. Files are replaced in one step, keep their owner, and only that one may read them afterwards.
 struct AWSProfileWriter {
   let credentials: String
   let configuration: String
@@ -54,7 +54,12 @@ struct AWSProfileWriter {
     }
     let text: String
     switch readSmallFile(target) {
-    case .text(let found, _): text = found
+    case .text(let found, _):
+      // Bytes that are no characters have become this one, and would not come back.
+      guard !found.unicodeScalars.contains("\u{FFFD}") else {
+        throw Failure("\(path) is not UTF-8 text", remedy: "Write it anew as such, or choose another file")
+      }
+      text = found
     case .absent: text = ""
     case .unreadable(let reason): throw Failure("cannot read \(path): \(reason)")
     }
@@ -63,13 +68,16 @@ struct AWSProfileWriter {
 
   /// The text with these values in a section: nil takes one away. What else the section has stays, and so do comments.
   static func changed(_ text: String, section: String, _ values: [(name: String, value: String?)]) -> String {
-    let new = values.compactMap { name, value in value.map { "\(name) = \($0)" } }
+    // Not by characters: CR and LF together are one. The CR stays a part of its line.
+    let found = text.utf8.split(separator: 0x0A, omittingEmptySubsequences: false).map(Substring.init)
+    let lineEnd = found.first?.utf8.last == 0x0D ? "\r" : ""
+    let new = values.compactMap { name, value in value.map { "\(name) = \($0)\(lineEnd)" } }
     let names = Set(values.map(\.name))
     var lines: [String] = []
     var current: String?
     var isWritten = false
     var isDropping = false
-    for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+    for line in found {
       let content = line.trimmed
       let isIndented = line.first == " " || line.first == "\t"
       if content.hasPrefix("[") {
@@ -90,7 +98,7 @@ struct AWSProfileWriter {
     }
     if !isWritten {
       while lines.last?.trimmed.isEmpty == true { lines.removeLast() }
-      lines += (lines.isEmpty ? [] : [""]) + ["[\(section)]"] + new + [""]
+      lines += (lines.isEmpty ? [] : [lineEnd]) + ["[\(section)]\(lineEnd)"] + new + [""]
     }
     return lines.joined(separator: "\n")
   }
@@ -100,10 +108,11 @@ struct AWSProfileWriter {
     if mkdir(directory, 0o700) != 0, errno != EEXIST {
       throw Failure("cannot make \(directory): \(describe(errno: errno))")
     }
-    let temporary = "\(path).\(getpid()).tmp"
-    let file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    var temporary = Array("\(path).XXXXXX".utf8CString)
+    let file = mkstemp(&temporary)
     guard file >= 0 else { throw Failure("cannot write \(path): \(describe(errno: errno))") }
-    let isWritten = fchmod(file, 0o600) == 0 && writeAll(file, Array(text.utf8)) && fsync(file) == 0
+    let isWritten =
+      keepsOwner(file, of: path) && fchmod(file, 0o600) == 0 && writeAll(file, Array(text.utf8)) && fsync(file) == 0
     let reason = isWritten ? "" : describe(errno: errno)
     close(file)
     guard isWritten else {
@@ -115,5 +124,13 @@ struct AWSProfileWriter {
       unlink(temporary)
       throw Failure("cannot write \(path): \(reason)")
     }
+  }
+
+  /// Gives the file the owner of the one it replaces, which with sudo is another than who runs this.
+  private func keepsOwner(_ file: Int32, of path: String) -> Bool {
+    var old = stat()
+    var new = stat()
+    guard stat(path, &old) == 0, fstat(file, &new) == 0 else { return true }
+    return (old.st_uid == new.st_uid && old.st_gid == new.st_gid) || fchown(file, old.st_uid, old.st_gid) == 0
   }
 }

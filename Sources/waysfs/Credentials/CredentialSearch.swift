@@ -47,7 +47,8 @@ struct CredentialSearch {
     if let found = try fromSharedFiles("default") { return found }
     throw Failure(
       "no credentials found (looked at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, WAYSCLOUD_API_KEY, "
-        + "--api-key-file, --credentials-file, \(credentialsPath ?? "~/.aws/credentials (HOME is not set)") [default])",
+        + "--api-key-file, --credentials-file, \(value("CREDENTIALS_DIRECTORY").map { "\($0), " } ?? "")"
+        + "\(credentialsPath ?? "~/.aws/credentials (HOME is not set)") [default])",
       remedy: "Set the two AWS_ variables or WAYSCLOUD_API_KEY, or put a key pair into the file")
   }
 

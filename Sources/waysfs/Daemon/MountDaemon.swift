@@ -34,7 +34,7 @@ final class MountDaemon: Sendable {
   ///   - connect: builds the engine.
   ///   - probe: makes sure that the mount answers.
   ///   - startSignals: starts the thread that takes the signals.
-  ///   - control: answers `waysfs status` as long as the engine runs.
+  ///   - control: answers `waysfs status`.
   ///   - detach: called when the mount answers, before the starter is told.
   func run(
     connect: Connect, probe: (MountPlan) throws(Failure) -> Void, record: RuntimeRecord,
@@ -44,9 +44,9 @@ final class MountDaemon: Sendable {
     raiseOpenFileLimit()
     guard startSignals({ self.handleSignal($0) }) else { throw Failure("the system has no thread left") }
     readiness.watch { self.perform(.stopRequested) }
-    let engine = try start(connect: connect, probe: probe)
+    let engine = try start(connect: connect, probe: probe, control)
     record.update(journal: engine.journalDirectory)
-    control?.serve(engine, log)
+    control?.serve(engine)
     detach()
     // Whoever waits is gone, so nobody knows of the mount: it must not stay.
     if !readiness.finish(.ready) { perform(.stopRequested) }
@@ -60,13 +60,20 @@ final class MountDaemon: Sendable {
     return end(engine, record, reporter, control)
   }
 
+  /// Tells everybody who may wait what is being done.
+  private func note(_ activity: String, _ control: MountControl?) {
+    readiness.progress(activity)
+    manager?.tell([.status("Starting: \(activity)")])
+    control?.note(activity)
+  }
+
   private func start(
-    connect: Connect, probe: (MountPlan) throws(Failure) -> Void
+    connect: Connect, probe: (MountPlan) throws(Failure) -> Void, _ control: MountControl?
   ) throws(Failure) -> any MountEngine {
-    let engine = try connect(plan, log, cancellation, readiness.progress)
+    let engine = try connect(plan, log, cancellation) { note($0, control) }
     do throws(Failure) {
       if cancellation.isCancelled { throw Failure("interrupted") }
-      readiness.progress("mounting on \(plan.mountPoint)")
+      note("mounting on \(plan.mountPoint)", control)
       try engine.mount()
     } catch {
       engine.shutDown()
@@ -101,9 +108,10 @@ final class MountDaemon: Sendable {
       return "\(text); kept in \(unfinished.keptIn)"
     }
     reporter.stop()
-    control?.stop()
+    control?.letGo()
     service?.ended(left ?? "Everything is in the bucket")
     engine.shutDown()
+    control?.stop()
     record.finish(unfinished: left)
     if left != nil { return .unfinishedUploads }
     log.info("ended", metadata: ["on": "\(plan.mountPoint)"])

@@ -1,3 +1,4 @@
+import Basics
 import FuseSession
 import Glibc
 import Logging
@@ -9,6 +10,7 @@ struct MountProcess {
   /// Who has started this process as a service; nil when nobody did.
   var manager: ServiceManager?
   var connect: Connect = Composition.connect
+  var time = TimeSource.system
 
   /// Checks, mounts, and runs until the mount has ended.
   func run() throws(Failure) -> ExitStatus {
@@ -19,19 +21,38 @@ struct MountProcess {
     let directory = try RuntimeDirectory.prepare(uid: plan.context.uid, environment: plan.context.environment)
     var contents = RecordContents(pid: getpid(), source: plan.target.source, mountPoint: plan.mountPoint)
     contents.options = OptionList.text(plan.layers)
-    let record = try RuntimeRecord(directory: directory, contents: contents)
+    let record = try makeRecord(directory, contents)
     let control = MountControl(
       directory: directory, mountPoint: plan.mountPoint, source: plan.target.source, threshold: threshold)
+    control.start(log)
     let daemon = MountDaemon(plan: plan, log: log, readiness: readiness, manager: manager)
     do throws(Failure) {
       return try daemon.run(
         connect: connect, probe: Self.probe, record: record, control: control,
         detach: { if readiness.isBackground { Detachment.complete() } })
     } catch {
+      control.stop()
       record.finish()
       manager?.tell([.status("Cannot mount: \(error.description)")])
       log.error("cannot mount", metadata: ["reason": "\(error.description)"])
       throw error
+    }
+  }
+
+  /// Makes the record. An earlier process may be about to end, or, when two are started at a time, about to mount: then
+  /// there is nothing left to do. So it is waited for, as long as a mount may take.
+  private func makeRecord(_ directory: String, _ contents: RecordContents) throws(Failure) -> RuntimeRecord {
+    let deadline = time.monotonic + UInt64(plan.settings.mountTimeout * 1e9)
+    var isTold = false
+    return try RuntimeRecord(directory: directory, contents: contents) { failure throws(Failure) in
+      guard time.monotonic < deadline else { throw failure }
+      if !isTold {
+        readiness.progress("waiting: \(failure.reason)")
+        manager?.tell([.status("Starting: \(failure.reason)")])
+        isTold = true
+      }
+      guard Signals.sleep(seconds: 0.05) else { throw Failure("interrupted") }
+      try check()
     }
   }
 
@@ -55,12 +76,14 @@ struct MountProcess {
   }
 
   /// What can be known to be wrong without asking the server.
-  func check() throws(Failure) {
+  /// - Parameter clearsDead: a dead mount is no obstacle: mounting would take it away first.
+  func check(clearsDead: Bool = false) throws(Failure) {
     let settings = plan.settings
     do throws(FuseSessionError) {
       _ = try settings.fuseOptions.check()
     } catch {
-      throw explained(error)
+      let isDead = isDead(error)
+      if !(isDead && clearsDead) { throw explained(error, isDead: isDead) }
     }
     try checkOutside(settings.cacheDirectory, "the cache directory")
     try checkOutside(settings.logFile, "the log file")
@@ -71,13 +94,21 @@ struct MountProcess {
     }
   }
 
+  /// Whether what is in the way is a mount that nobody serves.
+  private func isDead(_ error: FuseSessionError) -> Bool {
+    switch error.code {
+    case .staleMount: true
+    // Asking the mount itself could hang, or be answered by the kernel from memory although nobody serves it.
+    case .alreadyMounted:
+      ForeignRecord(mountPoint: plan.mountPoint, directories: plan.context.recordDirectories)?.isHeld == false
+    default: false
+    }
+  }
+
   /// The session knows the mount table, but not this program's records and commands.
-  private func explained(_ error: FuseSessionError) -> Failure {
+  private func explained(_ error: FuseSessionError, isDead: Bool) -> Failure {
     let path = plan.mountPoint
     guard error.code == .alreadyMounted || error.code == .staleMount else { return Failure(error.description) }
-    // Asking the mount itself could hang, or be answered by the kernel from memory although nobody serves it.
-    let record = ForeignRecord(mountPoint: path, directories: plan.context.recordDirectories)
-    let isDead = error.code == .staleMount || record?.isHeld == false
     return Failure(
       isDead ? "a dead mount, whose process was killed, is on \(path)" : "\(path) is busy: a bucket is mounted there",
       remedy: "Remove it with 'waysfs umount \(path)'")

@@ -9,7 +9,7 @@ import Synchronization
 ///     source=waysfs:photos/2024
 ///     mountpoint=/mnt/photos
 ///     journal=/var/cache/waysfs/photos-1f3a-0               (what the mount keeps; not when it is read-only)
-///     options=allowOther=yes,uid=1000                       (what was said on the command line)
+///     options=allowOther=yes,uid=1000                       (what was said about it, wherever)
 ///     pending-files=3                                       (what is not in the bucket yet, where it is known)
 ///     pending-bytes=12582912
 ///     failed-files=1
@@ -25,7 +25,7 @@ struct RecordContents: Hashable, Sendable {
   var mountPoint: String
   /// The directory in which files being written are kept, where there is one.
   var journal: String?
-  /// What was said on the command line when it was mounted, `OptionList.text`; nil when nobody knows.
+  /// What was said about it when it was mounted, `OptionList.text`; nil when nobody knows.
   var options: String?
   /// What is not in the bucket yet, without examples; nil when nobody knows.
   var pending: PendingUploads?
@@ -135,9 +135,14 @@ final class RuntimeRecord: Sendable {
   private let state: Mutex<State>
 
   /// Makes and locks the record.
-  init(directory: String, contents: RecordContents) throws(Failure) {
+  /// - Parameter whileHeld: called as long as another process has it, with what to say about that: throws that, or
+  ///   returns after a while to have it tried again.
+  init(
+    directory: String, contents: RecordContents,
+    whileHeld: (Failure) throws(Failure) -> Void = { failure throws(Failure) in throw failure }
+  ) throws(Failure) {
     let path = "\(directory)/\(RuntimeDirectory.recordName(forMountPoint: contents.mountPoint))"
-    let descriptor = try Self.lock(path, mountPoint: contents.mountPoint)
+    let descriptor = try Self.lock(path, mountPoint: contents.mountPoint, whileHeld)
     self.path = path
     self.descriptor = descriptor
     state = Mutex(State(contents: contents))
@@ -189,15 +194,18 @@ final class RuntimeRecord: Sendable {
 
   deinit { close(descriptor) }
 
-  private static func lock(_ path: String, mountPoint: String) throws(Failure) -> Int32 {
-    // The file may be removed by the daemon that had it between our open and our lock; then we hold a lock nobody sees.
-    for attempt in 0..<100 {
+  private static func lock(
+    _ path: String, mountPoint: String, _ whileHeld: (Failure) throws(Failure) -> Void
+  ) throws(Failure) -> Int32 {
+    var attempts = 0
+    while true {
       let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
       guard descriptor >= 0 else { throw Failure("cannot make \(path): \(describe(errno: errno))") }
       guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
         let code = errno
+        attempts += 1
         // Somebody who looks whether it is locked has it for a moment.
-        if code == EWOULDBLOCK, attempt < 20 {
+        if code == EWOULDBLOCK, attempts < 20 {
           close(descriptor)
           sleepInterval(seconds: 0.01)
           continue
@@ -206,10 +214,14 @@ final class RuntimeRecord: Sendable {
         close(descriptor)
         guard code == EWOULDBLOCK else { throw Failure("cannot lock \(path): \(describe(errno: code))") }
         let pid = other.flatMap { RecordContents(parsing: $0)?.pid }.map { " (process \($0))" } ?? ""
-        throw Failure(
-          "an earlier waysfs\(pid) is still at work for \(mountPoint)",
-          remedy: "Wait until its uploads are done, or look into its log")
+        try whileHeld(
+          Failure(
+            "an earlier waysfs\(pid) is still at work for \(mountPoint)",
+            remedy: "Wait until its uploads are done, or look into its log"))
+        continue
       }
+      // The file may have been removed by the daemon that had it between our open and our lock; then we hold a lock
+      // nobody sees.
       var ours = stat()
       var named = stat()
       if fstat(descriptor, &ours) == 0, lstat(path, &named) == 0, ours.st_ino == named.st_ino,
@@ -219,7 +231,6 @@ final class RuntimeRecord: Sendable {
       }
       close(descriptor)
     }
-    throw Failure("cannot lock \(path)")
   }
 
   private static func replace(_ descriptor: Int32, _ text: String) -> Bool {

@@ -24,6 +24,13 @@ enum Signals {
     return thread != nil
   }
 
+  /// Waits, on a thread that has blocked the signals and before `startHandling`; false when one of them ends the wait.
+  static func sleep(seconds: Double) -> Bool {
+    var set = handled()
+    var time = timespec(tv_sec: Int(seconds), tv_nsec: Int((seconds - seconds.rounded(.down)) * 1e9))
+    return sigtimedwait(&set, nil, &time) < 0
+  }
+
   static func handled() -> sigset_t {
     var set = sigset_t()
     sigemptyset(&set)

@@ -73,8 +73,9 @@ enum OptionDocuments {
       may begin and end with blanks.
     - A path may begin with `~/`. A relative one counts from the directory of the file.
     - Secrets are not written into this file: it names the files that have them, and those only their owner may read.
-    - What cannot be understood is an error with the number of its line, also in profiles that are not used. An unknown name
-      is an error that says which known one is nearest. A file that everybody may write to is refused.
+    - A line that cannot be understood is an error with its number, also in profiles that are not used, and so is an unknown
+      name, with the known one that is nearest. Values are read where they are used. A file that everybody may write to is
+      refused.
 
     ## Credentials
 

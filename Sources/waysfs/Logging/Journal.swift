@@ -30,9 +30,10 @@ final class SystemJournal: Sendable {
   private let lost = Atomic(0)
 
   /// Nil when there is no journal.
-  init?(path: String = SystemJournal.path, fields: [(name: String, value: String)] = []) {
+  /// - Parameter buffer: bytes; by default what systemd's own library asks for, into which most entries fit.
+  init?(path: String = SystemJournal.path, fields: [(name: String, value: String)] = [], buffer: Int32 = 8 << 20) {
     guard access(path, W_OK) == 0 else { return nil }
-    let socket = clinux_datagram_socket()
+    let socket = clinux_datagram_socket(buffer)
     guard socket >= 0 else { return nil }
     self.socket = socket
     self.path = path

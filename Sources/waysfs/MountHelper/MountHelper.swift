@@ -17,15 +17,23 @@ struct MountHelper {
     let path = try MountPath.resolve(call.directory, workingDirectory: context.workingDirectory, mounts: mounts)
     if options.isRemount { return try remount(options, path, mounts, context) }
     let request = MountRequest(bucket: source, mountPoint: path, flags: try flags(options))
-    let target = try usage { () throws(UsageError) in try request.target(request.layers(context)) }
-    if try isThereAlready(target, path, mounts, context) { return }
+    let (target, endpoint) = try usage { () throws(UsageError) in
+      let layers = try request.layers(context)
+      return (try request.target(layers), try MountSettings.endpoint(layers: layers))
+    }
+    if try isThereAlready(target, endpoint, path, mounts, context) { return }
     let plan = try request.plan(context)
     say("mounting \(plan.target.source) from \(plan.settings.endpoint) on \(path)")
-    if call.isFake { return try MountProcess(plan: plan, readiness: .nobody()).check() }
+    if call.isFake { return try MountProcess(plan: plan, readiness: .nobody()).check(clearsDead: true) }
     let start = BackgroundStart(
       mountPoint: plan.mountPoint, recordDirectories: context.recordDirectories, timeout: plan.settings.mountTimeout)
     let arguments = ["mount", source, path] + (options.list.map { ["-o", $0] } ?? [])
-    try start.run(arguments: [Self.programPath()] + arguments, environment: context.environment)
+    do throws(Failure) {
+      try start.run(arguments: [Self.programPath()] + arguments, environment: context.environment)
+    } catch {
+      // Somebody else may have been at it at the same time, such as systemd at boot.
+      guard try isThereAlready(target, endpoint, path, .read(), context) else { throw error }
+    }
     say("\(path) answers")
   }
 
@@ -40,11 +48,21 @@ struct MountHelper {
   /// The table of mounts does not show what stands in fstab (`waysfs:photos`, not `photos`), so `mount -a` asks for what
   /// is mounted again and again.
   private func isThereAlready(
-    _ target: MountTarget, _ path: String, _ mounts: MountTable, _ context: ProcessContext
+    _ target: MountTarget, _ endpoint: Endpoint, _ path: String, _ mounts: MountTable, _ context: ProcessContext
   ) throws(Failure) -> Bool {
     guard let mount = mounts.top(at: path), mount.isWaysfs, mount.source == target.source,
-      Self.record(mount, context)?.isHeld == true
+      let record = Self.record(mount, context), record.isHeld
     else { return false }
+    // Another server may have a bucket of that name.
+    if let options = record.contents.options {
+      let mounted = try usage { () throws(UsageError) in
+        try MountSettings.endpoint(layers: [OptionLayer(recorded: options)])
+      }
+      guard mounted == endpoint else {
+        throw Failure(
+          "\(source) from \(mounted) is mounted there, and from \(endpoint) is asked for", remedy: "Unmount it first")
+      }
+    }
     printError("mount.waysfs: \(source) is already mounted on \(path)")
     return true
   }

@@ -7,10 +7,15 @@ import Glibc
 enum Remount {
   /// The flags of mount(2), as the mount table names them.
   private static let flags: [String: UInt] = [
-    "ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1 << 10, "nodiratime": 1 << 11, "relatime": 1 << 21,
+    "ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "nosymfollow": 1 << 8, "noatime": 1 << 10, "nodiratime": 1 << 11,
+    "relatime": 1 << 21, "strictatime": 1 << 24,
   ]
 
-  /// The flags that the mount gets: those it has, changed by what is asked for.
+  /// The flags that the mount gets.
+  ///
+  /// mount(8) puts together what stands in fstab, or else in the mount table, and what is asked for now, and hands over
+  /// what is on in the end: `noexec`, but never `exec`. So what is not there is off, but for `nosuid` and `nodev`, which
+  /// waysfs mounts with when nobody says anything.
   /// - Parameters:
   ///   - mount: as the table shows it now.
   ///   - record: of the process that serves it.
@@ -21,7 +26,7 @@ enum Remount {
     var isReadOnly = mount.mountOptions.contains("ro")
     do throws(UsageError) {
       asked = try OptionLayer(optionLists: options.list.map { [$0] } ?? [])
-      try checkUnchanged(asked, record)
+      try checkUnchanged(asked, mount, record)
       if let value = asked.values[.readOnly] {
         let becomesReadOnly = try OptionValue.flag(value.text)
         if isReadOnly && !becomesReadOnly && record.journal == nil {
@@ -32,23 +37,43 @@ enum Remount {
     } catch {
       throw Failure(error.message, remedy: "Unmount it and mount it again", exitCode: .usage)
     }
-    var names = Set(mount.mountOptions).subtracting(["ro"])
+    let settled = KernelFlag.allCases.filter { ![.noSetUserID, .noDevices].contains($0) }.map(\.rawValue)
+    var names = Set(mount.mountOptions).subtracting(settled + ["ro"])
     if isReadOnly { names.insert("ro") }
     for (flag, isOn) in asked.kernelFlags {
       if isOn { names.insert(flag.rawValue) } else { names.remove(flag.rawValue) }
     }
-    if !names.contains(KernelFlag.noAccessTime.rawValue) { names.insert("relatime") }
+    let noAccessTime = KernelFlag.noAccessTime.rawValue
+    if names.isDisjoint(with: [noAccessTime, "relatime"]) {
+      // The table shows nothing for the strict one.
+      names.insert(mount.mountOptions.contains(noAccessTime) ? "relatime" : "strictatime")
+    }
     return names.reduce(0) { $0 | (flags[$1] ?? 0) }
   }
 
-  /// mount(8) hands over everything that stands in fstab, so what the mount was made with is no change.
-  private static func checkUnchanged(_ asked: OptionLayer, _ record: RecordContents) throws(UsageError) {
+  /// What does not show in `MountSettings`, so that it must be said in the same words.
+  private static let notSettings: Set<MountOption> = [
+    .allBuckets, .profile, .configurationFile, .credentialsFile, .apiKeyFile, .awsProfile,
+  ]
+
+  /// mount(8) hands over everything that stands in fstab, or in the mount table, so what the mount was made with is no
+  /// change, wherever and however it was said.
+  private static func checkUnchanged(
+    _ asked: OptionLayer, _ mount: MountTableEntry, _ record: RecordContents
+  ) throws(UsageError) {
     guard let text = record.options else { return }
-    let known = try OptionList(parsing: text).items
-    for (option, value) in asked.values.sorted(by: { $0.key.rawValue < $1.key.rawValue }) where option != .readOnly {
-      let before = known.first { $0.name == option.rawValue }
-      guard before?.value != value.text else { continue }
-      throw UsageError("\(value.spelledAs) cannot be changed while it is mounted")
+    let known = try OptionLayer(recorded: text)
+    let context = ProcessContext(uid: mount.userID ?? 0, gid: 0, workingDirectory: "/", environment: [:])
+    let settings = { (layer: OptionLayer) throws(UsageError) in
+      try MountSettings(target: .account, mountPoint: mount.mountpoint, layers: [layer], context: context)
+    }
+    for (option, value) in asked.values.sorted(by: { $0.key.rawValue < $1.key.rawValue })
+    where option != .readOnly && known.values[option]?.text != value.text {
+      var changed = known
+      try changed.set(option, to: value.text, spelledAs: value.spelledAs, replacing: true)
+      guard !notSettings.contains(option), try settings(changed) == settings(known) else {
+        throw UsageError("\(value.spelledAs) cannot be changed while it is mounted")
+      }
     }
   }
 
@@ -67,12 +92,24 @@ enum Remount {
 }
 
 extension OptionList {
-  /// What the user has said about a mount when it was made, for `RecordContents.options`.
+  /// What was said about a mount when it was made, for `RecordContents.options`. What came with a key pair is left out:
+  /// nobody knows it who does not ask for one.
   static func text(_ layers: [OptionLayer]) -> String {
     var said: [MountOption: String] = [:]
-    for layer in layers where layer.origin == .flag || layer.origin == .optionList {
+    for layer in layers where ![.awsProfile, .controlPlane].contains(layer.origin) {
       said.merge(layer.values.mapValues(\.text)) { first, _ in first }
     }
     return text(said.sorted { $0.key.rawValue < $1.key.rawValue }.map { Item(name: $0.key.rawValue, value: $0.value) })
+  }
+}
+
+extension OptionLayer {
+  /// Reads `RecordContents.options`; a later version may have recorded more than is known here.
+  init(recorded text: String) throws(UsageError) {
+    self.init(.optionList)
+    for item in try OptionList(parsing: text).items {
+      guard let option = MountOption(rawValue: item.name), let value = item.value else { continue }
+      try set(option, to: value, spelledAs: item.name, replacing: true)
+    }
   }
 }

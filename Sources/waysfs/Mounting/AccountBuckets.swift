@@ -153,6 +153,8 @@ extension Logger {
   fileprivate func report(_ what: String, _ error: ObjectStoreError, conflict: Errno? = nil) -> Errno {
     warning("\(what) failed", metadata: ["cause": "\(error)"])
     switch error.code {
+    // Somebody makes or deletes one of that name in this moment.
+    case .conflict where error.serverCode == "OperationAborted": return .resourceBusy
     case .conflict: return conflict ?? Errno(error)
     case .noSuchBucket: return .noSuchFileOrDirectory
     default: return Errno(error)

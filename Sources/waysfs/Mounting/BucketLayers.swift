@@ -35,8 +35,8 @@ final class BucketLayers: OpenBucket {
       conditions: ConditionalWrites(
         store: store, journal: journal, scratchPrefix: reference.prefix, random: { .random(in: .min ... .max) },
         log: log),
-      workers: shared.workers, memory: shared.memory, configuration: shared.configuration(of: reference), log: log,
-      schedule: { transport.schedule(after: $0, $1) })
+      workers: shared.threads.share(), memory: shared.memory.share(),
+      configuration: shared.configuration(of: reference), log: log, schedule: { transport.schedule(after: $0, $1) })
     reporter = BucketReporter(reference, filesystem, readPath, journal, requests)
     log.debug("opened a bucket", metadata: ["bucket": "\(reference)", "read_only": "\(settings.readOnly)"])
   }

@@ -3,17 +3,33 @@
 struct LeftBuckets: Hashable, Sendable {
   /// How many files, by bucket.
   private(set) var files: [String: Int]
+  /// The same of buckets that the account does not list; maybe they come back.
+  private var unlisted: [String: Int]
   /// Those of which an attempt to open them has failed, and what with: a clause for people.
   private var troubled: [String: String] = [:]
 
-  init(_ files: [String: Int] = [:]) { self.files = files }
+  init(_ files: [String: Int] = [:], unlisted: [String: Int] = [:]) {
+    self.files = files
+    self.unlisted = unlisted
+  }
 
   /// The buckets.
   var names: [String] { files.keys.sorted() }
 
+  /// The account lists buckets that it did not list before.
+  /// - Returns: those that are to be opened now.
+  mutating func appeared(_ names: [String]) -> [String] {
+    names.filter { name in
+      guard let count = unlisted.removeValue(forKey: name) else { return false }
+      files[name] = count
+      return true
+    }
+  }
+
   /// A bucket is open, and knows what it has to send.
   mutating func opened(_ name: String) {
     files[name] = nil
+    unlisted[name] = nil
     troubled[name] = nil
   }
 

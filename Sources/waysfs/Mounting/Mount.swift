@@ -47,7 +47,7 @@ final class Mount: MountEngine {
         uid: settings.uid, gid: settings.gid, directoryMode: settings.directoryMode,
         metadataLifetime: settings.metadataLifetime, readOnly: settings.readOnly,
         allowsBucketChanges: settings.allowsBucketChanges),
-      log: shared.log, unsent: { buckets.left }
+      log: shared.log, unsent: { buckets.left }, noteAppeared: { buckets.appeared($0) }
     ) { name, kernel throws(Errno) in try buckets.open(name, kernel) }
     self.tree = tree
     (session, reporter) = try Self.session(shared, tree, buckets)
@@ -97,24 +97,30 @@ final class Mount: MountEngine {
     for name in initial {
       ours[name] = remains.removeValue(forKey: BucketLayers.identity(of: BucketReference(listed: name), settings))
     }
-    noteStrangers(Set(remains.keys))
-    guard !ours.isEmpty else { return }
-    let left = LeftBuckets(ours)
-    log.notice(
-      "an earlier mount has left files to be sent", metadata: ["buckets": "\(left.names.joined(separator: ", "))"])
+    let left = LeftBuckets(ours, unlisted: strangers(remains))
+    if !ours.isEmpty {
+      log.notice(
+        "an earlier mount has left files to be sent", metadata: ["buckets": "\(left.names.joined(separator: ", "))"])
+    }
     // What cannot be opened was logged, and is tried again by who goes there.
     buckets.open(left) { name in _ = try? tree.open(bucket: name) }
   }
 
-  /// Buckets may have vanished, or be another account's: what was left of them waits for a person.
-  private func noteStrangers(_ identities: Set<String>) {
+  /// Buckets may have vanished, or be another account's: what was left of them waits until they are listed again, or for
+  /// a person.
+  /// - Returns: how many files, by bucket.
+  private func strangers(_ remains: [String: Int]) -> [String: Int] {
     let server = "\(settings.endpoint)/"
-    let names = identities.filter { $0.hasPrefix(server) }.map { $0.dropFirst(server.count) }
-    let buckets = names.filter { !$0.contains(":") }
-    guard !buckets.isEmpty else { return }
+    var files: [String: Int] = [:]
+    for (identity, count) in remains where identity.hasPrefix(server) {
+      let name = String(identity.dropFirst(server.count))
+      if !name.contains(":") { files[name] = count }
+    }
+    guard !files.isEmpty else { return [:] }
     log.warning(
       "files wait to be sent to buckets that this account does not list; 'waysfs recover' shows them",
-      metadata: ["buckets": "\(buckets.sorted().joined(separator: ", "))"])
+      metadata: ["buckets": "\(files.keys.sorted().joined(separator: ", "))"])
+    return files
   }
 
   private func serve(_ started: OneShot<FuseSessionError?>) {
@@ -186,6 +192,8 @@ extension MountSettings {
     options.readOnly = readOnly
     options.allowOther = allowOther
     options.allowNonEmpty = allowNonEmpty
+    // Calls that wait for one bucket must not be all there are.
+    if target == .account { options.workerThreads *= 4 }
     options.passthrough = keepsReads && passesThrough
     options.fuseOptions = KernelFlag.allCases.filter(kernelFlags.contains).map(\.rawValue)
     return options

@@ -14,8 +14,10 @@ final class OpenBuckets: Sendable {
     var troubled: Set<String> = []
     /// Those to be opened for what an earlier mount has left of them.
     var left = LeftBuckets()
-    /// Open when nobody opens them any more.
-    var opening: Gateway?
+    /// Opens one of them; what cannot be opened was logged.
+    var open: (@Sendable (String) -> Void)?
+    /// Each open when one of those who open them is through.
+    var opening: [Gateway] = []
     /// Whether requests come in: who waits for a bucket to be opened keeps a thread that serves the others, too.
     var isServing = false
     var isEnding = false
@@ -47,21 +49,38 @@ final class OpenBuckets: Sendable {
 
   /// Opens the buckets of which an earlier mount has left something. Returns when that is done, or takes long: then it
   /// goes on until `stopOpening`.
+  /// - Parameter open: opens one; what cannot be opened was logged by then.
   func open(_ left: LeftBuckets, _ open: @escaping @Sendable (String) -> Void) {
-    let parallel = 64
-    let pool = WorkerPool(name: "waysfs-unsent", limit: min(left.files.count, parallel))
-    let opening = Gateway()
     state.withLock { state in
       state.left = left
-      state.opening = opening
+      state.open = open
     }
-    shared.waitAWhile { [self] in
-      for name in left.names {
+    guard !left.names.isEmpty else { return }
+    shared.waitAWhile(opening(left.names, open))
+  }
+
+  /// What opens buckets, as long as the end has not begun; counted from now on as under way.
+  private func opening(_ names: [String], _ open: @escaping @Sendable (String) -> Void) -> @Sendable () -> Void {
+    let isThrough = Gateway()
+    state.withLock { $0.opening.append(isThrough) }
+    return { [self] in
+      let parallel = 64
+      let pool = WorkerPool(name: "waysfs-unsent", limit: min(names.count, parallel))
+      for name in names {
         pool.submit { [self] in if !state.withLock({ $0.isEnding }) { open(name) } }
       }
       pool.shutdown()
-      opening.open()
+      isThrough.open()
     }
+  }
+
+  /// The account lists buckets that it did not list before: opens those of which an earlier mount has left something.
+  /// Does not block.
+  func appeared(_ names: [String]) {
+    let (found, open) = state.withLock { ($0.isEnding ? [] : $0.left.appeared(names), $0.open) }
+    guard !found.isEmpty, let open else { return }
+    let body = opening(found, open)
+    if let thread = Thread.start(name: "waysfs-unsent", body) { thread.detach() } else { body() }
   }
 
   /// From now on requests come in.
@@ -73,7 +92,7 @@ final class OpenBuckets: Sendable {
       state.isEnding = true
       return state.opening
     }
-    opening?.waitUntilOpen()
+    for isThrough in opening { isThrough.waitUntilOpen() }
   }
 
   /// Opens a bucket of an account, and sends what an earlier mount left of it.
@@ -148,11 +167,13 @@ final class OpenBuckets: Sendable {
     _ = each { $0.filesystem.shutDown() }
   }
 
-  /// Does something that blocks for every bucket, several at once.
+  /// Does something that blocks for every bucket, many at once. Those whose uploads fail come last: they may take all
+  /// their attempts.
   private func each<Value: Sendable>(_ body: @escaping @Sendable (BucketLayers) -> Value) -> [Value] {
-    let buckets = all
+    let all = all.map { (bucket: $0, fails: $0.filesystem.pending().failed > 0) }
+    let buckets = (all.filter { !$0.fails } + all.filter(\.fails)).map(\.bucket)
     if buckets.count == 1 { return buckets.map(body) }
-    let parallel = 16
+    let parallel = 64
     let pool = WorkerPool(name: "waysfs-buckets", limit: parallel)
     defer { pool.shutdown() }
     let results: [Result<Value, Never>] = fanOut(over: buckets, limit: max(1, buckets.count)) { bucket, done in

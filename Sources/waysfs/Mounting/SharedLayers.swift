@@ -11,16 +11,15 @@ import WritePath
 
 /// What the buckets of one mount have in common: connections, memory, threads and room on the disk. Thread-safe.
 ///
-/// How it is shared out among several (docs/decisions/0012): connections in the order of the requests, of which reads
-/// take turns by bucket; memory to who asks first, and what is waited for before what is guessed; of the journal's room
-/// nobody more than half of what the others leave; the disk cache by use.
+/// How it is shared out among several (docs/decisions/0012): of connections, turns for reads, threads and memory for
+/// uploads nobody gets more than three quarters of what the others leave (`SharedPlaces`), of the journal's room half; of
+/// memory for reads what is waited for goes before what is guessed; the disk cache goes by use.
 final class SharedLayers: Sendable {
   let settings: MountSettings
   let client: S3Client
   let transport: HTTPTransport
   let log: Logger
-  /// Run part uploads.
-  let workers = WorkerPool(name: "waysfs-work", limit: 16)
+  let threads: FilesystemThreads
   let cache: DiskCache?
   /// Memory of what is read.
   let pool: BlockPool
@@ -38,6 +37,8 @@ final class SharedLayers: Sendable {
     self.client = client
     self.transport = transport
     self.log = log
+    let isShared = settings.target == .account
+    threads = FilesystemThreads(isShared: isShared)
     if let warning = settings.memoryWarning { log.warning("\(warning)") }
     // What is written needs little memory, since it waits on the disk; a quarter lets several uploads go on at once.
     let forWriting = settings.memoryLimit / 4
@@ -46,18 +47,19 @@ final class SharedLayers: Sendable {
     } catch {
       throw Failure("\(error)")
     }
-    memory = ByteBudget(total: forWriting)
+    memory = ByteBudget(total: forWriting, isShared: isShared)
     cache = try Self.openCache(settings, log)
     var reading = ReadPathConfiguration()
     // Some are left for names and attributes: a listing must not wait for bulk that others read.
     reading.maximumGets = max(1, settings.connections - settings.connections / 8)
+    reading.isShared = isShared
     reading.schedule = { transport.schedule(after: $0, $1) }
     readConfiguration = reading
     self.reading = ReadShare(pool: pool, cache: cache, configuration: reading)
     let bounds = JournalBounds(limit: settings.journalLimit)
     let root = FilePath(settings.cacheDirectory)
     journalRoom =
-      settings.readOnly ? nil : JournalRoom(root: root, bounds: bounds, isShared: settings.target == .account)
+      settings.readOnly ? nil : JournalRoom(root: root, bounds: bounds, isShared: isShared)
   }
 
   private static func openCache(_ settings: MountSettings, _ log: Logger) throws(Failure) -> DiskCache? {
@@ -95,7 +97,7 @@ final class SharedLayers: Sendable {
 
   /// Stops the threads, after those of the buckets. The last call.
   func shutDown() {
-    workers.shutdown()
+    threads.shutdown()
     reading.shutDown()
     transport.shutdown()
     cache?.shutDown()

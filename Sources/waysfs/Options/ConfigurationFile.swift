@@ -13,7 +13,8 @@
 ///
 /// Names are those of the flags, without the hyphens in front; `_` is the same as `-`. `options` takes what follows `-o`.
 /// A comment is a line of its own. A value goes to the end of the line; in double quotes it may begin and end with
-/// blanks. Whatever cannot be understood is an error with the number of its line, also in profiles that are not used.
+/// blanks. A line that cannot be understood, or names no option, is an error with its number, also in profiles that are
+/// not used; values are read where they are used.
 struct ConfigurationFile: Sendable {
   struct Entry: Sendable {
     /// The name in the table's form.
@@ -87,7 +88,12 @@ struct ConfigurationFile: Sendable {
     case .none: return entry.value
     case .value("file"), .value("directory"):
       // Not relative to where the command happens to be called.
-      if entry.value.hasPrefix("~/"), let home { return "\(home)\(entry.value.dropFirst())" }
+      if entry.value.hasPrefix("~/") {
+        guard let home else {
+          throw UsageError("\(path):\(entry.line): \(entry.name): there is no home directory for '~'")
+        }
+        return "\(home)\(entry.value.dropFirst())"
+      }
       let directory = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
       return try wrapped(entry) { text throws(UsageError) in try OptionValue.path(text, relativeTo: directory) }
     case .value: return entry.value

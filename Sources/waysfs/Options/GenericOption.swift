@@ -24,6 +24,8 @@ struct GenericOption: Sendable {
       GenericOption(name: "noexec", meaning: .kernel(.noExecution, true)),
       GenericOption(name: "atime", meaning: .kernel(.noAccessTime, false)),
       GenericOption(name: "noatime", meaning: .kernel(.noAccessTime, true)),
+      GenericOption(name: "symfollow", meaning: .kernel(.noLinks, false)),
+      GenericOption(name: "nosymfollow", meaning: .kernel(.noLinks, true)),
     ] + ignored.map { GenericOption(name: $0, meaning: .ignored) }
 
   /// `default-permissions` is always on: the kernel checks modes, whoever mounts.
@@ -31,7 +33,7 @@ struct GenericOption: Sendable {
     "defaults", "default-permissions", "-netdev", "-rnetdev", "nofail", "auto", "noauto", "user", "nouser", "users",
     "owner", "group", "async", "sync", "dirsync", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime",
     "nolazytime", "diratime", "nodiratime", "mand", "nomand", "silent", "loud", "comment",
-    "symfollow", "iversion", "noiversion", "helper", "uhelper",
+    "iversion", "noiversion", "helper", "uhelper",
   ]
 
   /// Whether the name belongs to userspace tools: `x-systemd.automount`, `X-mount.mkdir`.
@@ -46,4 +48,6 @@ enum KernelFlag: String, CaseIterable, Sendable {
   case noDevices = "nodev"
   case noExecution = "noexec"
   case noAccessTime = "noatime"
+  /// Symbolic links are not followed.
+  case noLinks = "nosymfollow"
 }

@@ -169,7 +169,8 @@ extension OptionSpelling {
       """)
   static let caFile = OptionSpelling(
     name: "ca-file", sets: .caFile, argument: .value("file"),
-    help: "Certificates (PEM) to trust instead of the system's.", environment: ["AWS_CA_BUNDLE"])
+    help: "Certificates (PEM) to trust instead of the system's.", environment: ["AWS_CA_BUNDLE"],
+    details: "They count for the storage server and for the control plane.")
   static let logLevel = OptionSpelling(
     name: "log-level", sets: .logLevel, argument: .value("level"),
     help: "How much is logged: \(LogLevelName.all.joined(separator: ", ")).", defaultText: "info")

@@ -93,7 +93,7 @@ extension MountSettings {
     let options = LayeredOptions(layers)
     self.target = target
     self.mountPoint = mountPoint
-    endpoint = try options.read(.endpoint, default: "https://storage.wayscloud.services", Endpoint.init(parsing:))
+    endpoint = try options.endpoint()
     region = try options.read(.region, default: "eu-north-1", Self.regionName)
     addressing = try options.read(.addressing, default: "path") { text in Addressing(rawValue: text) ?? .path }
     readOnly = try options.read(.readOnly, default: "no", OptionValue.flag)
@@ -136,6 +136,18 @@ extension MountSettings {
   /// Whether these options ask for every bucket of the account.
   static func mountsAll(layers: [OptionLayer]) throws(UsageError) -> Bool {
     try LayeredOptions(layers).read(.allBuckets, default: "no", OptionValue.flag)
+  }
+
+  /// The certificates to trust, as these options say; for commands that mount nothing.
+  static func caFile(layers: [OptionLayer], context: ProcessContext) throws(UsageError) -> String? {
+    try LayeredOptions(layers).readIfSet(.caFile) { text throws(UsageError) in
+      try OptionValue.path(text, relativeTo: context.workingDirectory)
+    }
+  }
+
+  /// The server, as these options say.
+  static func endpoint(layers: [OptionLayer]) throws(UsageError) -> Endpoint {
+    try LayeredOptions(layers).endpoint()
   }
 
   /// Where files being written are kept, as these options say; for commands that mount nothing.
@@ -227,7 +239,7 @@ extension MountSettings {
 
   /// What to tell the user when the control group will not let the process have what the options promise it.
   var memoryWarning: String? {
-    guard let memoryAllowed, memoryLimit + (64 << 20) > memoryAllowed else { return nil }
+    guard let memoryAllowed, memoryAllowed < 64 << 20 || memoryLimit > memoryAllowed - (64 << 20) else { return nil }
     let (limit, allowed) = (ByteCount.text(memoryLimit), ByteCount.text(memoryAllowed))
     return "with a memory limit of \(limit) this process may need 64 MiB more, and its control group allows \(allowed)"
   }
@@ -268,6 +280,10 @@ private struct LayeredOptions {
       }
     }
     return nil
+  }
+
+  func endpoint() throws(UsageError) -> Endpoint {
+    try read(.endpoint, default: "https://storage.wayscloud.services", Endpoint.init(parsing:))
   }
 
   func isSet(_ option: MountOption) -> Bool { layers.contains { $0.values[option] != nil } }

@@ -2,6 +2,7 @@
 /// test compares.
 enum MetricName: String, CaseIterable {
   case up = "waysfs_up"
+  case state = "waysfs_state"
   case info = "waysfs_info"
   case startTime = "waysfs_start_time_seconds"
   case requests = "waysfs_requests_total"
@@ -47,7 +48,8 @@ enum MetricName: String, CaseIterable {
   /// Labels beside `mountpoint`, which all have.
   var labels: [String] {
     switch self {
-    case .info: ["source", "version", "endpoint", "write_mode", "read_only", "state"]
+    case .state: ["state"]
+    case .info: ["source", "version", "endpoint", "write_mode", "read_only"]
     case .requests, .requestRetries, .requestDuration, .requestFirstByte: ["bucket", "prefix", "operation"]
     case .requestErrors: ["bucket", "prefix", "operation", "code"]
     case .receivedBytes, .sentBytes, .pendingFiles, .pendingBytes, .failedFiles, .journalBytes, .journalLimit:
@@ -61,6 +63,7 @@ enum MetricName: String, CaseIterable {
   var help: String {
     switch self {
     case .up: "Whether the process of the mount answers."
+    case .state: "1 for the state that the mount is in, 0 for every other."
     case .info: "Always 1; the labels describe the mount."
     case .startTime: "When the process of the mount was started, since the epoch."
     case .requests: "Requests to the server; each try is one."

@@ -15,11 +15,25 @@ struct MountStatus: Hashable, Sendable {
   var source: String
   /// When its process was started (RFC 3339).
   var started: String
+  /// The same since the epoch: it stays what it is, whatever is done to the clock. Nil when the process does not tell.
+  var startedSeconds: Double?
   var uptimeSeconds: Double
   var logLevel: String
-  /// Whether it is unmounted, and its uploads are being finished.
-  var isFinishing: Bool
-  var report: MountReport
+  var phase: MountPhase
+  /// What it does while it is starting, in words.
+  var activity: String?
+  /// Nil while it is starting, and for its last moment.
+  var report: MountReport?
+}
+
+/// How far the life of a mount is.
+enum MountPhase: String, Codable, Hashable, Sendable {
+  /// Nothing answers at its mount point yet.
+  case starting
+  /// It works.
+  case serving
+  /// It is unmounted; its process finishes the uploads.
+  case finishing
 }
 
 /// What the layers of a mount have counted.

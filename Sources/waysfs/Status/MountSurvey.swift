@@ -3,7 +3,9 @@ import Glibc
 
 /// A mount as seen from outside.
 struct MountFinding: Hashable, Sendable {
-  enum State: String, Codable, Hashable, Sendable {
+  enum State: String, CaseIterable, Encodable, Hashable, Sendable {
+    /// Its process is about to mount it: it connects, or sends what an earlier mount has left.
+    case starting
     /// It works.
     case serving
     /// It is unmounted; its process finishes the uploads.
@@ -32,7 +34,18 @@ struct MountFinding: Hashable, Sendable {
   var needsAttention: Bool {
     switch state {
     case .dead, .silent: true
-    case .serving, .finishing, .unknown: (status?.report.failedFiles ?? 0) > 0
+    case .starting, .serving, .finishing, .unknown: (status?.report?.failedFiles ?? 0) > 0
+    }
+  }
+}
+
+extension MountFinding.State {
+  /// What a process says of itself.
+  init(_ phase: MountPhase) {
+    switch phase {
+    case .starting: self = .starting
+    case .serving: self = .serving
+    case .finishing: self = .finishing
     }
   }
 }
@@ -76,7 +89,7 @@ struct MountSurvey {
         if let finding = finding(record, mount, of: user) { findings.append(finding) }
       }
     }
-    for mount in mounts where !findings.contains(where: { $0.isAt(mount.mountpoint) }) {
+    for mount in mounts where !findings.contains(where: { $0.isAt(mount.mountpoint) }) && Self.isThere(mount) {
       findings.append(Self.stranger(mount))
     }
     return findings.sorted { $0.mountPoint < $1.mountPoint }
@@ -85,7 +98,10 @@ struct MountSurvey {
   /// One mount, or one whose process finishes its uploads.
   func one(_ path: String) throws(Failure) -> MountFinding {
     let (record, mount) = try find(path)
-    guard let record else { return Self.stranger(mount, path) }
+    guard let record else {
+      guard let mount, Self.isThere(mount) else { throw Self.nothing }
+      return Self.stranger(mount)
+    }
     guard let finding = finding(record, mount, of: mount?.userID ?? context.uid) else { throw Self.nothing }
     return finding
   }
@@ -123,34 +139,40 @@ struct MountSurvey {
     let contents = record.contents
     var finding = MountFinding(
       mountPoint: contents.mountPoint, source: contents.source, state: .serving, pid: contents.pid)
-    guard record.isHeld else {
-      // It may have ended in good order since the table was read.
-      guard let mount, (try? MountTable.current())?.entries.contains(where: { $0.mountID == mount.mountID }) == true
-      else {
-        if user == context.uid { record.removeIfAbandoned() }
-        return nil
+    if record.isHeld {
+      do throws(Failure) {
+        let status = try ask(record)
+        finding.status = status
+        finding.state = .init(status.phase)
+        return finding
+      } catch {
+        finding.state = .silent
+        finding.problem = error.description
       }
-      finding.state = .dead
-      finding.problem =
-        "its process has died; 'waysfs umount \(contents.mountPoint)' removes it, and the next mount sends what is left"
-      return finding
+      // It may have ended meanwhile.
+      if record.isHeld { return finding }
     }
-    do throws(Failure) {
-      let status = try ask(record)
-      finding.status = status
-      finding.state = status.isFinishing ? .finishing : .serving
-    } catch {
-      finding.state = .silent
-      finding.problem = error.description
+    // In good order, unless its mount is still there.
+    guard let mount, Self.isThere(mount) else {
+      if user == context.uid { record.removeIfAbandoned() }
+      return nil
     }
+    finding.state = .dead
+    finding.problem =
+      "its process has died; 'waysfs umount \(contents.mountPoint)' removes it, and the next mount sends what is left"
     return finding
   }
 
+  /// Whether it is mounted at this moment: the table was read before processes were asked, which may take seconds.
+  private static func isThere(_ mount: MountTableEntry) -> Bool {
+    (try? MountTable.current())?.entries.contains { $0.mountID == mount.mountID } == true
+  }
+
   /// A mount whose record is not there, or not for us to read.
-  private static func stranger(_ mount: MountTableEntry?, _ path: String = "") -> MountFinding {
+  private static func stranger(_ mount: MountTableEntry) -> MountFinding {
     MountFinding(
-      mountPoint: mount?.mountpoint ?? path, source: mount?.source ?? "", state: .unknown,
-      problem: "its process cannot be found" + (mount?.userID.map { "; user \($0) has mounted it" } ?? ""))
+      mountPoint: mount.mountpoint, source: mount.source, state: .unknown,
+      problem: "its process cannot be found" + (mount.userID.map { "; user \($0) has mounted it" } ?? ""))
   }
 
   private static func askProcess(_ record: ForeignRecord) throws(Failure) -> MountStatus {
@@ -167,6 +189,8 @@ extension ForeignRecord {
     var information = stat()
     guard lstat(directory, &information) == 0 else { throw Failure(describe(errno: errno)) }
     let path = ControlSocket.path(forMountPoint: contents.mountPoint, in: directory)
+    // It comes a moment after the record, and goes a moment before it.
+    for _ in 0..<60 where access(path, F_OK) != 0 && isHeld { sleepInterval(seconds: 0.05) }
     return try ControlClient().ask(request, at: path, owner: information.st_uid)
   }
 }

@@ -12,8 +12,9 @@ struct Plausibility {
   static func of(_ status: MountStatus) -> Bool {
     var found = Plausibility()
     found.look(at: status, called: "")
-    let report = status.report
-    return found.sum != nil && found.arePlain && areDifferent(report.buckets.map { [$0.bucket, $0.prefix] })
+    guard found.sum != nil, found.arePlain else { return false }
+    guard let report = status.report else { return true }
+    return areDifferent(report.buckets.map { [$0.bucket, $0.prefix] })
       && areDifferent(report.operations.map(\.operation))
       && report.buckets.allSatisfy { areDifferent($0.requests.map(\.operation)) }
   }

@@ -82,20 +82,22 @@ struct PrometheusText {
 
 extension PrometheusText {
   /// All metrics of all mounts.
-  init(_ findings: [MountFinding], now: Double) {
+  init(_ findings: [MountFinding]) {
     self.init()
     for finding in findings {
       let mount = [finding.mountPoint]
       add(.up, mount, .whole(finding.status == nil ? 0 : 1))
+      for state in MountFinding.State.allCases {
+        add(.state, mount + [state.rawValue], .whole(state == finding.state ? 1 : 0))
+      }
       guard let status = finding.status else { continue }
-      let report = status.report
+      if let started = status.startedSeconds { add(.startTime, mount, .real(started)) }
+      guard let report = status.report else { continue }
       add(
         .info,
         mount + [
           finding.source, status.version, report.endpoint, report.writeMode, report.readOnly ? "true" : "false",
-          finding.state.rawValue,
         ], .whole(1))
-      add(.startTime, mount, .real((now - status.uptimeSeconds).rounded()))
       for bucket in report.buckets { add(bucket, mount) }
       add(report, mount)
     }

@@ -32,7 +32,8 @@ enum StatusJSON {
 
 extension MountStatus: Codable {
   private enum CodingKeys: String, CodingKey {
-    case version, pid, mountPoint, source, started, uptimeSeconds, logLevel, isFinishing
+    case version, pid, mountPoint, source, started, startedSeconds, uptimeSeconds, logLevel, state, isFinishing
+    case activity, endpoint
   }
 
   init(from decoder: any Decoder) throws {
@@ -42,10 +43,14 @@ extension MountStatus: Codable {
     mountPoint = try values.decode(String.self, forKey: .mountPoint)
     source = try values.decode(String.self, forKey: .source)
     started = try values.decode(String.self, forKey: .started)
+    startedSeconds = try values.decodeIfPresent(Double.self, forKey: .startedSeconds)
     uptimeSeconds = try values.decode(Double.self, forKey: .uptimeSeconds)
     logLevel = try values.decode(String.self, forKey: .logLevel)
-    isFinishing = try values.decode(Bool.self, forKey: .isFinishing)
-    report = try MountReport(from: decoder)
+    // A process that was started before its program was upgraded does not know of `state`.
+    let isFinishing = try values.decode(Bool.self, forKey: .isFinishing)
+    phase = try values.decodeIfPresent(MountPhase.self, forKey: .state) ?? (isFinishing ? .finishing : .serving)
+    activity = try values.decodeIfPresent(String.self, forKey: .activity)
+    report = values.contains(.endpoint) ? try MountReport(from: decoder) : nil
   }
 
   /// The report's members stand beside its own.
@@ -56,9 +61,12 @@ extension MountStatus: Codable {
     try values.encode(mountPoint, forKey: .mountPoint)
     try values.encode(source, forKey: .source)
     try values.encode(started, forKey: .started)
+    try values.encodeIfPresent(startedSeconds, forKey: .startedSeconds)
     try values.encode(uptimeSeconds, forKey: .uptimeSeconds)
     try values.encode(logLevel, forKey: .logLevel)
-    try values.encode(isFinishing, forKey: .isFinishing)
-    try report.encode(to: encoder)
+    try values.encode(phase, forKey: .state)
+    try values.encode(phase == .finishing, forKey: .isFinishing)
+    try values.encodeIfPresent(activity, forKey: .activity)
+    try report?.encode(to: encoder)
   }
 }

@@ -6,10 +6,10 @@ enum StatusText {
     let header = ["MOUNT POINT", "SOURCE", "STATE", "UP", "PENDING", "FAILED", "RECEIVING", "SENDING"]
     let rows = findings.map { finding -> [String] in
       let names = [LineFormat.escaped(finding.mountPoint), LineFormat.escaped(finding.source), finding.state.rawValue]
-      guard let status = finding.status else { return names + Array(repeating: "-", count: 5) }
-      let report = status.report
+      let up = finding.status.map { RecoverTable.age(seconds: Int64($0.uptimeSeconds)) } ?? "-"
+      guard let report = finding.status?.report else { return names + [up] + Array(repeating: "-", count: 4) }
       return names + [
-        RecoverTable.age(seconds: Int64(status.uptimeSeconds)), pending(report.pendingFiles, report.pendingBytes),
+        up, pending(report.pendingFiles, report.pendingBytes),
         "\(report.failedFiles)", rate(report.buckets.reduce(0) { $0 + $1.receivedBytesPerSecond }),
         rate(report.buckets.reduce(0) { $0 + $1.sentBytesPerSecond }),
       ]
@@ -38,7 +38,7 @@ enum StatusText {
     findings.flatMap { finding -> [String] in
       let place = LineFormat.escaped(finding.mountPoint)
       var lines = finding.problem.map { ["\(place): \(LineFormat.escaped($0))"] } ?? []
-      for bucket in finding.status?.report.buckets ?? [] where bucket.failedFiles > 0 {
+      for bucket in finding.status?.report?.buckets ?? [] where bucket.failedFiles > 0 {
         let cause = bucket.uploads.compactMap(\.error).first.map { ": \(LineFormat.escaped($0))" } ?? ""
         lines.append("\(place): \(files(bucket.failedFiles)) could not be uploaded, and will be tried again\(cause)")
       }
@@ -51,7 +51,8 @@ enum StatusText {
       return [finding.state.rawValue, finding.pid.map { "process \($0)" }].compactMap(\.self).joined(separator: ", ")
     }
     let up = RecoverTable.age(seconds: Int64(status.uptimeSeconds))
-    return "\(finding.state.rawValue), up \(up), process \(status.pid), log level \(status.logLevel), "
+    let activity = status.activity.map { ": \(LineFormat.escaped($0))" } ?? ""
+    return "\(finding.state.rawValue)\(activity), up \(up), process \(status.pid), log level \(status.logLevel), "
       + "waysfs \(status.version)"
   }
 

@@ -60,7 +60,7 @@ struct ServiceManager: Sendable {
   /// Tells it. That it does not listen is no reason to stop working.
   func tell(_ messages: [ServiceMessage]) {
     guard !messages.isEmpty else { return }
-    let socket = clinux_datagram_socket()
+    let socket = clinux_datagram_socket(1 << 16)
     guard socket >= 0 else { return }
     defer { close(socket) }
     let text = Array(messages.map(\.line).joined(separator: "\n").utf8)

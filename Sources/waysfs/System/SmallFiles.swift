@@ -53,6 +53,13 @@ func writeAll(_ descriptor: Int32, _ bytes: [UInt8]) -> Bool {
   return true
 }
 
+/// Writes text to standard output, of which a program may rely on having all.
+func printOutput(_ text: String) throws(Failure) {
+  guard writeAll(STDOUT_FILENO, Array(text.utf8)) else {
+    throw Failure("cannot write the output: \(describe(errno: errno))")
+  }
+}
+
 /// Writes one line to standard error.
 func printError(_ line: String) {
   writeAll(STDERR_FILENO, Array("\(line)\n".utf8))

@@ -51,8 +51,9 @@ extension FakeFilesystem {
   func write(
     _ handle: HandleID, offset: UInt64, _ bytes: UnsafeRawBufferPointer, _ context: CallContext
   ) throws(Errno) {
-    try locked { (state) throws(Errno) in
+    let inode = try locked { (state) throws(Errno) in
       state.counts.writes.append(bytes.count)
+      if context.isWriteback { state.counts.writebacks += 1 }
       guard let inode = state.files[handle], var node = state.nodes.removeValue(forKey: inode) else {
         throw .badFileDescriptor
       }
@@ -61,7 +62,9 @@ extension FakeFilesystem {
       node.content.replaceSubrange(Int(offset)..<end, with: bytes)
       node.attributes.size = UInt64(node.content.count)
       state.nodes[inode] = node
+      return inode
     }
+    hooks.written?(inode)
   }
 
   func flush(_ handle: HandleID, _ context: CallContext) throws(Errno) {

@@ -13,6 +13,8 @@ final class FakeFilesystem: FileOperations {
     var open: (@Sendable (CallContext) throws(Errno) -> Void)?
     var create: (@Sendable (CallContext) throws(Errno) -> Void)?
     var flush: (@Sendable (CallContext) throws(Errno) -> Void)?
+    /// Called behind a write.
+    var written: (@Sendable (InodeID) -> Void)?
     var readDirectory: (@Sendable (UInt64) throws(Errno) -> Void)?
     /// Answers a read in place of the tree.
     var read: (@Sendable (UInt64, Int, CallContext, @escaping Completion<ReadBuffers, Errno>) -> Void)?
@@ -47,6 +49,8 @@ final class FakeFilesystem: FileOperations {
     var readLinks = 0
     var reads: [Int] = []
     var writes: [Int] = []
+    /// Those of `writes` that came from a mapping.
+    var writebacks = 0
     var openModes: [OpenMode] = []
     var changes: [AttributeChanges] = []
     var contexts: [UInt32] = []

@@ -33,11 +33,13 @@ struct DoctorCommand: ParsableCommand {
   func run() throws {
     let doctor = Doctor(context: ProcessContext.current(), flags: flags, bucket: bucket, writes: write)
     var hasError = false
+    var unseen: Failure?
     doctor.run { finding in
       hasError = hasError || finding.status == .error
       // As it is found: some checks take seconds.
-      writeAll(STDOUT_FILENO, Array("\(finding.line)\n".utf8))
+      do throws(Failure) { try printOutput("\(finding.line)\n") } catch { unseen = error }
     }
+    if let unseen { throw CommandEnd(unseen, doing: "cannot show what was found") }
     if hasError { throw CommandEnd(.failed) }
   }
 }

@@ -40,6 +40,7 @@ struct DiskChecks {
 
   /// What is written to measure, in bytes.
   private static let sample = 32 << 20
+  private static let block = 256 << 10
   private static let littleRoom: UInt64 = 1 << 30
   /// Bytes per second below which a disk holds a fast line up.
   private static let slow = 20e6
@@ -47,7 +48,10 @@ struct DiskChecks {
   func run(_ report: (Finding) -> Void) {
     guard isNeeded else { return report(Finding(.ok, "cache directory", "is not needed by a read-only mount")) }
     guard let place = existing() else {
-      return report(Finding(.error, "cache directory", "no part of \(directory) is there"))
+      return report(
+        Finding(
+          .error, "cache directory", "no part of \(directory) is there",
+          remedy: "Choose another with --cache-dir"))
     }
     guard access(place, W_OK | X_OK) == 0 else {
       return report(
@@ -72,7 +76,8 @@ struct DiskChecks {
   private func room(_ place: String) -> Finding {
     var information = statvfs()
     guard statvfs(place, &information) == 0 else {
-      return Finding(.error, "cache room", "\(place): \(describe(errno: errno))")
+      return Finding(
+        .error, "cache room", "\(place): \(describe(errno: errno))", remedy: "Choose another disk with --cache-dir")
     }
     let free = UInt64(information.f_bavail) * UInt64(information.f_frsize)
     let text = "\(ByteCount.text(free)) free below \(directory)"
@@ -84,12 +89,17 @@ struct DiskChecks {
   private func speed(_ place: String) -> Finding {
     var template = Array("\(place)/.waysfs-doctor-XXXXXX".utf8CString)
     let file = mkstemp(&template)
-    guard file >= 0 else { return Finding(.error, "cache speed", "\(place): \(describe(errno: errno))") }
+    guard file >= 0 else {
+      return Finding(
+        .error, "cache speed", "\(place): \(describe(errno: errno))", remedy: "Choose another disk with --cache-dir")
+    }
     unlink(template)
     defer { close(file) }
-    let bytes = [UInt8](repeating: 0xA5, count: Self.sample)
+    // What a file system that compresses cannot make smaller.
+    let block = (0..<Self.block).map { _ in UInt8.random(in: .min ... .max) }
     let begin = time.monotonic
-    guard writeAll(file, bytes), fdatasync(file) == 0 else {
+    let isWritten = (0..<Self.sample / Self.block).allSatisfy { _ in writeAll(file, block) }
+    guard isWritten, fdatasync(file) == 0 else {
       return Finding(
         .error, "cache speed", "\(place): \(describe(errno: errno))", remedy: "Choose another disk with --cache-dir")
     }

@@ -85,7 +85,11 @@ struct ServerChecks {
   }
 
   private func clock(_ server: Timestamp?, now: Timestamp) -> Finding {
-    guard let server else { return Finding(.warning, "clock", "the server does not tell the time") }
+    guard let server else {
+      return Finding(
+        .warning, "clock", "the server does not tell the time",
+        remedy: "See to it yourself that this machine's is right")
+    }
     return Self.clock(aheadBy: now.seconds - server.seconds)
   }
 

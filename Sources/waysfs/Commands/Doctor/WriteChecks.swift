@@ -13,7 +13,7 @@ struct WriteChecks<Store: ObjectStore> {
     let key = ObjectKey("\(prefix).waysfs-probe-\(String(random(), radix: 16))")
     let copy = ObjectKey("\(key.string)-copy")
     let bytes = Array("written by waysfs doctor; may be deleted".utf8)
-    defer { for scratch in [key, copy] { try? store.delete(scratch) } }
+    defer { report(removal([key, copy])) }
     let tag: ETag
     do throws(ObjectStoreError) {
       tag = try store.put(PutRequest(key, body: .bytes(bytes), condition: .ifAbsent)).etag
@@ -30,6 +30,21 @@ struct WriteChecks<Store: ObjectStore> {
     multipart(copy, from: key, bytes, report)
   }
 
+  /// Of the scratch objects: without it files can be neither removed nor renamed.
+  private func removal(_ keys: [ObjectKey]) -> Finding {
+    for key in keys {
+      do throws(ObjectStoreError) {
+        try store.delete(key)
+      } catch {
+        let failure = Failure(error, settings: settings)
+        return Finding(
+          .error, "deleting", "\(key) stays there: \(failure.reason)",
+          remedy: "Remove it by hand, and give the key pair the right to delete")
+      }
+    }
+    return Finding(.ok, "deleting", "what was written is removed again")
+  }
+
   private func conditions(_ key: ObjectKey, _ bytes: [UInt8]) -> Finding {
     let subject = "conditional writes"
     do throws(ObjectStoreError) {
@@ -40,6 +55,10 @@ struct WriteChecks<Store: ObjectStore> {
       return Finding(
         .warning, subject,
         "the server ignores \(ignored.joined(separator: " and ")): changes made by others within one round trip can get lost",
+        remedy: "Let only one machine write to a file at a time")
+    } catch  where error.code == .unsupported {
+      return Finding(
+        .warning, subject, "the server does not know them: changes made by others within one round trip can get lost",
         remedy: "Let only one machine write to a file at a time")
     } catch {
       return Finding(subject, Failure(error, settings: settings))

@@ -1,0 +1,42 @@
+import Basics
+
+/// The threads that do what blocks, for one filesystem or several who share them. Thread-safe.
+///
+/// Three kinds, since an upload waits for its parts, and what somebody waits for must not queue behind what nobody does.
+public final class FilesystemThreads: Sendable {
+  fileprivate let parts: SharedWorkers
+  fileprivate let uploads: SharedWorkers
+  fileprivate let flushes: SharedWorkers
+
+  /// Starts none before there is work.
+  /// - Parameters:
+  ///   - each: how many of a kind work for one filesystem.
+  ///   - isShared: whether there may be several filesystems.
+  public init(each: Int = 16, isShared: Bool = false) {
+    parts = SharedWorkers(name: "waysfs-work", each: each, isShared: isShared)
+    uploads = SharedWorkers(name: "waysfs-upload", each: each, isShared: isShared)
+    flushes = SharedWorkers(name: "waysfs-flush", each: each, isShared: isShared)
+  }
+
+  /// What one filesystem gets of them.
+  public func share() -> FilesystemWorkers {
+    FilesystemWorkers(parts: parts.share(), uploads: uploads.share(), flushes: flushes.share())
+  }
+
+  /// Waits for what is under way, and ends the threads, after the filesystems were shut down.
+  public func shutdown() {
+    uploads.shutdown()
+    flushes.shutdown()
+    parts.shutdown()
+  }
+}
+
+/// A filesystem's share of them. Thread-safe.
+public struct FilesystemWorkers: Sendable {
+  /// Send parts of files, and find out what will be needed soon.
+  let parts: WorkerShare
+  /// Upload files in the background.
+  let uploads: WorkerShare
+  /// Upload files that somebody waits for.
+  let flushes: WorkerShare
+}
