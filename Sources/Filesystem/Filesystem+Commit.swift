@@ -24,8 +24,10 @@ extension Filesystem {
   }
 
   /// `commit`, for a caller who has claimed the path.
+  /// - Parameter cancellation: ends an upload that is not in the background.
   func commitClaimed(
-    _ inode: InodeID, _ content: FileContent, to path: String, inBackground background: Cancellation? = nil
+    _ inode: InodeID, _ content: FileContent, to path: String, inBackground background: Cancellation? = nil,
+    _ cancellation: Cancellation? = nil
   ) throws(Errno) {
     guard content.isDirty, let view = tree.view(inode), let staged = content.staged else { return }
     let version = background == nil ? nil : staged.recordedChanges
@@ -41,7 +43,8 @@ extension Filesystem {
       try markDirectory(of: view, for: plan)
       outcome = try upload(
         staged,
-        UploadOrder(plan.target, condition: plan.condition, conditions: conditions, version: version, background))
+        UploadOrder(
+          plan.target, condition: plan.condition, conditions: conditions, version: version, background ?? cancellation))
     } catch {
       if case .superseded = error { return }
       let code: ObjectStoreError.Code? = if case .store(let cause) = error { cause.code } else { nil }

@@ -17,6 +17,7 @@ extension Filesystem {
     guard let journal else { return log.report("upload", key: target.key, error) }
     do throws(WriteError) {
       if !isRecorded { try staged.record(for: target, condition: condition, as: .closed, durable: true) }
+      if case .store(let cause) = error, cause.code == .cancelled { return Errno(error) }
       log.error(
         "an upload failed; the bytes are kept, and tried again",
         metadata: ["kept": "\(journal.directory)", "cause": "\(error)"])

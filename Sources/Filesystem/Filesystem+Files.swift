@@ -35,7 +35,7 @@ extension Filesystem {
     guard renewed.isShown || configuration.metadataLifetime <= 0 else { throw .staleNFSFileHandle }
     guard let opened = tree.open(inode) else {
       // Waits for the unlink or rename that takes the name; when that fails, the file is what it was.
-      locks.withClaims([.one(path)]) {}
+      try locks.withClaims([.one(path)], context.cancellation, orThrow: .interrupted) { () throws(Errno) in }
       return try open(inode, mode, context)
     }
     opened.outdated.map(discard)
@@ -92,7 +92,7 @@ extension Filesystem {
   func insertExclusively(
     _ parent: InodeID, _ name: FileName, permissions: UInt32, _ context: CallContext
   ) throws(Errno) -> (EntryReply, FileContent) {
-    try claiming(name, in: parent) { path throws(Errno) in
+    try claiming(name, in: parent, context) { path throws(Errno) in
       if let known = tree.view(name, in: parent), known.isLocal { throw .fileExists }
       // The object is asked for by making it; a directory of that name must be asked for.
       if !tree.knowsAbsent(name, in: parent) { try requireFree(path, name, in: parent, context) }
