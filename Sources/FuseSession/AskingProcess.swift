@@ -31,7 +31,7 @@ public final class AskingProcess: Sendable {
   }
 
   /// Has it ask, and blocks until it has heard the answer: for ever if none comes. Returns at once when it has ended.
-  func ask() {
+  public func ask() {
     asking.exclusive {
       var raw = raw
       _ = waysfs_asker_ask(&raw)

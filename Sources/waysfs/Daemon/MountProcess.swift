@@ -17,8 +17,9 @@ struct MountProcess {
     let log = try openLog().logger(label: "waysfs", threshold)
     DeadMount.clear(at: plan.mountPoint, recordDirectories: plan.context.recordDirectories, log)
     try check()
-    // Early, while this process is small.
-    let asker = manager?.watchdog == nil ? nil : AskingProcess(mountpoint: plan.mountPoint)
+    // Early, while this process is small. Without a watchdog it is asked only once.
+    var prober = AskingProcess(mountpoint: plan.mountPoint)
+    let asker = manager?.watchdog == nil ? nil : prober
     let directory = try RuntimeDirectory.prepare(uid: plan.context.uid, environment: plan.context.environment)
     var contents = RecordContents(pid: getpid(), source: plan.target.source, mountPoint: plan.mountPoint)
     contents.options = OptionList.text(plan.layers)
@@ -31,7 +32,11 @@ struct MountProcess {
       return try daemon.run(
         connect: { plan, log, cancellation, progress throws(Failure) in
           try Composition.connect(plan, asker, log, cancellation, progress)
-        }, probe: Self.probe, record: record, control: control,
+        },
+        probe: { plan throws(Failure) in
+          try Self.probe(plan, prober)
+          prober = nil
+        }, record: record, control: control,
         detach: { if readiness.isBackground { Detachment.complete() } })
     } catch {
       control.stop()
@@ -123,14 +128,12 @@ struct MountProcess {
     throw Failure("\(what) (\(path)) lies in the mount point", remedy: "Choose a place outside of it")
   }
 
-  /// The mount is in the kernel's table, and its root answers.
-  private static func probe(_ plan: MountPlan) throws(Failure) {
+  /// The mount is in the kernel's table, and it answers: `asker` returns when it does. This process does not ask by
+  /// itself (see `AskingProcess`): killed for taking too long, it would never end.
+  private static func probe(_ plan: MountPlan, _ asker: AskingProcess?) throws(Failure) {
     guard try MountTable.read().top(at: plan.mountPoint)?.isWaysfs == true else {
       throw Failure("the mount did not appear on \(plan.mountPoint)")
     }
-    var information = stat()
-    guard stat(plan.mountPoint, &information) == 0 else {
-      throw Failure("the mount does not answer: \(describe(errno: errno))", remedy: "Look into the log")
-    }
+    asker?.ask()
   }
 }
