@@ -1,4 +1,5 @@
 import Basics
+import FuseSession
 import Glibc
 import Metrics
 import Synchronization
@@ -329,17 +330,17 @@ struct MountSurveyTests {
     }
     #expect(server.start())
     defer { server.stop() }
-    let status = try StatusJSON.decode(MountStatus.self, from: try seen.ask(.status)).get()
+    let status = try StatusJSON.decode(MountStatus.self, from: try seen.ask(.status, patience: 60)).get()
     #expect(status == fullStatus(mountPoint: "/nowhere/x"))
   }
 
-  /// As somebody whose records can be anywhere, which root's cannot.
-  private func survey(_ ask: @escaping (ForeignRecord) throws(Failure) -> MountStatus) throws -> MountSurvey {
-    let user = geteuid() == 0 ? 54321 : geteuid()
-    try #require(chown("\(directory.path)/waysfs", user, gid_t.max) == 0)
-    var context = context
-    context.uid = user
-    return MountSurvey(context: context, ask: ask)
+  private func survey(_ ask: @escaping (ForeignRecord) throws(Failure) -> MountStatus) -> MountSurvey {
+    var survey = MountSurvey(context: context, ask: ask)
+    let folder = "\(directory.path)/waysfs"
+    // Root's own are in a place that others use.
+    survey.directories = { _, _ in [folder] }
+    survey.readTable = { MountTable(parsing: "") }
+    return survey
   }
 
   private func record() throws -> RuntimeRecord {
@@ -356,6 +357,32 @@ struct MountSurveyTests {
     #expect(found.map(\.state) == [.starting] && !found.contains(where: \.needsAttention))
     let silent = try survey { _ throws(Failure) in throw Failure("no answer") }.all()
     #expect(silent.map(\.state) == [.silent] && silent.allSatisfy(\.needsAttention))
+  }
+
+  /// Root's look at all mounts must not take an hour because somebody wants it to.
+  @Test func aUserWhoseMountsAreAllSilentHoldsNobodyUp() throws {
+    let folder = "\(directory.path)/waysfs"
+    let user: UInt32 = 54322
+    let points = (0..<10).map { "/nowhere/\($0)" }
+    let records = try points.map {
+      try RuntimeRecord(directory: folder, contents: RecordContents(pid: getpid(), source: "waysfs:x", mountPoint: $0))
+    }
+    defer { for record in records { record.finish() } }
+    let lines = points.enumerated().map { number, point in
+      "\(number) 1 0:40 / \(point) rw - fuse.waysfs waysfs:x rw,user_id=\(user),group_id=0"
+    }
+    var asked = 0
+    var context = context
+    context.uid = 0
+    var survey = MountSurvey(context: context) { _ throws(Failure) in
+      asked += 1
+      throw Failure("no answer")
+    }
+    survey.directories = { owner, _ in owner == user ? [folder] : [] }
+    survey.readTable = { MountTable(parsing: lines.joined(separator: "\n")) }
+    let found = try survey.all()
+    #expect(found.count == 10 && found.allSatisfy { $0.state == .silent && $0.problem != nil })
+    #expect(asked == 3)
   }
 
   @Test func aMountThatEndsWhileItIsAskedIsNotSilent() throws {
@@ -375,7 +402,8 @@ struct MountSurveyTests {
     let answer = Mutex<[UInt8]?>(nil)
     let done = Gateway()
     let thread = Thread.start(name: "asks") {
-      answer.withLock { $0 = try? ForeignRecord.all(in: folder).first?.ask(.logLevel(nil)) }
+      let told = try? ForeignRecord.all(in: folder).first?.ask(.logLevel(nil), patience: 60)
+      answer.withLock { $0 = told }
       done.open()
     }
     thread?.detach()
