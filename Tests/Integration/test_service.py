@@ -133,6 +133,11 @@ def test_why_it_could_not_start(bucket, manager, waysfs, tmp_path):
     with process:
         assert process.wait(30) == 1
     manager.hears("STATUS=Cannot mount: .*127.0.0.1:1.*")
+    # Also what is known before anybody is asked.
+    (tmp_path / "mount" / "file").touch()
+    with waysfs.start(*arguments, below=manager.below, stderr=subprocess.PIPE) as process:
+        assert process.wait(30) == 1
+    manager.hears("STATUS=Cannot mount: .* is not empty.*")
     assert "READY=1" not in manager.lines
 
 
