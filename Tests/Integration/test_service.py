@@ -141,6 +141,19 @@ def test_why_it_could_not_start(bucket, manager, waysfs, tmp_path):
     assert "READY=1" not in manager.lines
 
 
+def test_a_server_that_does_not_answer_in_time(bucket, manager, waysfs, tmp_path, proxy):
+    middle = proxy(bucket.server)
+    hold = Hold(middle, lambda request: True)
+    (tmp_path / "mount").mkdir()
+    arguments = ["mount", bucket.name, tmp_path / "mount", "--foreground", "--endpoint", middle.endpoint]
+    arguments += ["--cache-dir", tmp_path / "cache", "--mount-timeout", "3s"]
+    with waysfs.start(*arguments, below=manager.below, stderr=subprocess.PIPE, text=True) as process:
+        said = process.communicate(timeout=30)[1]
+    hold.drop()
+    assert process.returncode == 1 and f"did not answer within 3 s (connecting to {middle.endpoint})" in said
+    manager.hears("STATUS=Cannot mount: the mount did not answer within 3 s .*")
+
+
 class Stall:
     """Stops the threads of a process that answer the kernel, as a deadlock would."""
 
@@ -416,6 +429,9 @@ def test_the_journal_gets_levels_and_fields(background, bucket, waysfs, tmp_path
         # The socket goes; in the foreground there still is standard error, where the level stands in front.
         journal.close()
         eventually(lambda: world.shows("FSTYPE") == "fuse.waysfs", "it is mounted")
+        if background:
+            # The one that has started it is about to end.
+            assert process.wait(30) == 0
         daemon = [pid for pid in world.processes() if b"mount" in Path(f"/proc/{pid}/cmdline").read_bytes()][0]
         os.kill(daemon, signal.SIGTERM)
         eventually(lambda: not is_alive(daemon), "it ends")
