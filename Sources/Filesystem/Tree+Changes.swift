@@ -176,10 +176,12 @@ extension Tree {
   }
 
   /// All files that are open or hold unsent bytes.
-  func filesInUse() -> [NodeView] {
+  /// - Parameter isWanted: which of them; the path of one that is not wanted is not put together.
+  func filesInUse(where isWanted: (FileContent) -> Bool = { _ in true }) -> [NodeView] {
     let now = now
     return withState { state in
-      state.inUse.compactMap { state.nodes[$0] }.map { view($0, state, now) }
+      state.inUse.compactMap { state.nodes[$0] }.filter { $0.content.map(isWanted) ?? false }
+        .map { view($0, state, now) }
     }
   }
 

@@ -133,7 +133,25 @@ def test_why_it_could_not_start(bucket, manager, waysfs, tmp_path):
     with process:
         assert process.wait(30) == 1
     manager.hears("STATUS=Cannot mount: .*127.0.0.1:1.*")
+    # Also what is known before anybody is asked.
+    (tmp_path / "mount" / "file").touch()
+    with waysfs.start(*arguments, below=manager.below, stderr=subprocess.PIPE) as process:
+        assert process.wait(30) == 1
+    manager.hears("STATUS=Cannot mount: .* is not empty.*")
     assert "READY=1" not in manager.lines
+
+
+def test_a_server_that_does_not_answer_in_time(bucket, manager, waysfs, tmp_path, proxy):
+    middle = proxy(bucket.server)
+    hold = Hold(middle, lambda request: True)
+    (tmp_path / "mount").mkdir()
+    arguments = ["mount", bucket.name, tmp_path / "mount", "--foreground", "--endpoint", middle.endpoint]
+    arguments += ["--cache-dir", tmp_path / "cache", "--mount-timeout", "3s"]
+    with waysfs.start(*arguments, below=manager.below, stderr=subprocess.PIPE, text=True) as process:
+        said = process.communicate(timeout=30)[1]
+    hold.drop()
+    assert process.returncode == 1 and f"did not answer within 3 s (connecting to {middle.endpoint})" in said
+    manager.hears("STATUS=Cannot mount: the mount did not answer within 3 s .*")
 
 
 class Stall:
@@ -430,6 +448,9 @@ def test_the_journal_gets_levels_and_fields(background, bucket, waysfs, tmp_path
         # The socket goes; in the foreground there still is standard error, where the level stands in front.
         journal.close()
         eventually(lambda: world.shows("FSTYPE") == "fuse.waysfs", "it is mounted")
+        if background:
+            # The one that has started it is about to end.
+            assert process.wait(30) == 0
         daemon = [pid for pid in world.processes() if b"mount" in Path(f"/proc/{pid}/cmdline").read_bytes()][0]
         os.kill(daemon, signal.SIGTERM)
         eventually(lambda: not is_alive(daemon), "it ends")

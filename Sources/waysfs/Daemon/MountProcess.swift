@@ -15,6 +15,16 @@ struct MountProcess {
   func run() throws(Failure) -> ExitStatus {
     let threshold = LogThreshold(plan.settings.logLevel)
     let log = try openLog().logger(label: "waysfs", threshold)
+    do throws(Failure) {
+      return try run(log, threshold)
+    } catch {
+      manager?.tell([.status("Cannot mount: \(error.description)")])
+      log.error("cannot mount", metadata: ["reason": "\(error.description)"])
+      throw error
+    }
+  }
+
+  private func run(_ log: Logger, _ threshold: LogThreshold) throws(Failure) -> ExitStatus {
     DeadMount.clear(at: plan.mountPoint, recordDirectories: plan.context.recordDirectories, log)
     try check()
     // Early, while this process is small. Without a watchdog it is asked only once.
@@ -41,8 +51,6 @@ struct MountProcess {
     } catch {
       control.stop()
       record.finish()
-      manager?.tell([.status("Cannot mount: \(error.description)")])
-      log.error("cannot mount", metadata: ["reason": "\(error.description)"])
       throw error
     }
   }
