@@ -35,7 +35,7 @@ struct AccountBuckets: BucketDirectory {
           try plane.bucket(named: name, cancellation: cancellation)
         })
     } catch {
-      throw report("asking for a bucket", error)
+      throw report("asking for a bucket", error, name)
     }
   }
 
@@ -52,7 +52,7 @@ struct AccountBuckets: BucketDirectory {
         }
       }
     } catch {
-      throw report("making a bucket", error, conflict: .fileExists)
+      throw report("making a bucket", error, name, conflict: .fileExists)
     }
   }
 
@@ -67,12 +67,14 @@ struct AccountBuckets: BucketDirectory {
         }
       }
     } catch {
-      throw report("removing a bucket", error, conflict: .directoryNotEmpty)
+      throw report("removing a bucket", error, name, conflict: .directoryNotEmpty)
     }
   }
 
-  private func report(_ what: String, _ error: ControlPlaneError, conflict: Errno = .resourceBusy) -> Errno {
-    log.warning("\(what) failed", metadata: ["cause": "\(error)"])
+  private func report(
+    _ what: String, _ error: ControlPlaneError, _ bucket: String? = nil, conflict: Errno = .resourceBusy
+  ) -> Errno {
+    log.warnOfFailure(what, bucket, "\(error)")
     return switch error.code {
     case .conflict: conflict
     case .notFound: .noSuchFileOrDirectory
@@ -136,7 +138,7 @@ struct ServerBuckets: BucketDirectory {
       try waitFor { client.createBucket(name, cancellation, $0) }
       return AccountBucket(new: name)
     } catch {
-      throw log.report("making a bucket", error, conflict: .fileExists)
+      throw log.report("making a bucket", error, name, conflict: .fileExists)
     }
   }
 
@@ -144,14 +146,22 @@ struct ServerBuckets: BucketDirectory {
     do throws(ObjectStoreError) {
       try waitFor { client.deleteBucket(name, cancellation, $0) }
     } catch {
-      throw log.report("removing a bucket", error, conflict: .directoryNotEmpty)
+      throw log.report("removing a bucket", error, name, conflict: .directoryNotEmpty)
     }
   }
 }
 
 extension Logger {
-  fileprivate func report(_ what: String, _ error: ObjectStoreError, conflict: Errno? = nil) -> Errno {
-    warning("\(what) failed", metadata: ["cause": "\(error)"])
+  fileprivate func warnOfFailure(_ what: String, _ bucket: String?, _ cause: String) {
+    var metadata: Metadata = ["cause": "\(cause)"]
+    if let bucket { metadata["bucket"] = "\(bucket)" }
+    warning("\(what) failed", metadata: metadata)
+  }
+
+  fileprivate func report(
+    _ what: String, _ error: ObjectStoreError, _ bucket: String? = nil, conflict: Errno? = nil
+  ) -> Errno {
+    warnOfFailure(what, bucket, "\(error)")
     switch error.code {
     // Somebody makes or deletes one of that name in this moment.
     case .conflict where error.serverCode == "OperationAborted": return .resourceBusy

@@ -1,5 +1,8 @@
 /// Findings for a person.
 enum StatusText {
+  /// As many files of a bucket are named; programs get more.
+  private static let longestList = 20
+
   /// One line for each mount, and one for each thing that is wrong.
   static func list(_ findings: [MountFinding]) -> String {
     guard !findings.isEmpty else { return "Nothing is mounted." }
@@ -94,7 +97,8 @@ enum StatusText {
 
   private static func uploads(_ bucket: BucketReport) -> [String] {
     guard !bucket.uploads.isEmpty else { return [] }
-    let rows = bucket.uploads.map { upload in
+    let shown = bucket.uploads.prefix(longestList)
+    let rows = shown.map { upload in
       [
         LineFormat.escaped(upload.path), upload.state, ByteCount.text(upload.size), ByteCount.text(upload.sentBytes),
         upload.ageSeconds.map { RecoverTable.age(seconds: Int64($0)) } ?? "-",
@@ -102,7 +106,7 @@ enum StatusText {
       ]
     }
     let table = TextTable.aligned([["NAME", "STATE", "SIZE", "SENT", "AGE", "LAST ERROR"]] + rows)
-    let more = bucket.pendingFiles - bucket.uploads.count
+    let more = bucket.pendingFiles - shown.count
     return ([""] + table + (more > 0 ? ["and \(more) more"] : [])).map(indented)
   }
 
