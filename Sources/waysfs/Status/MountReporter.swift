@@ -59,10 +59,8 @@ final class BucketReporter: Sendable {
 
   private func shown(_ uploads: [FileUpload]) -> [UploadReport] {
     let now = time.wall
-    let ordered = uploads.sorted { left, right in
-      let (first, second) = (left.trouble != nil, right.trouble != nil)
-      return first == second ? left.path < right.path : first
-    }
+    let rank = { (upload: FileUpload) in upload.trouble != nil ? 0 : upload.state == .uploading ? 1 : 2 }
+    let ordered = uploads.sorted { (rank($0), $0.path) < (rank($1), $1.path) }
     return ordered.prefix(Self.longestList).map { upload in
       UploadReport(
         path: upload.path, state: upload.state.rawValue, size: upload.size, sentBytes: upload.sent,
