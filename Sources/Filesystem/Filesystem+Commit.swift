@@ -37,12 +37,14 @@ extension Filesystem {
     if configuration.probesEarly, staged.size > PartLayout.firstPartSize {
       conditions.prepareCompletion(on: staging.workers)
     }
+    content.withState { $0.uploads += 1 }
     do throws(WriteError) {
       try markDirectory(of: view, for: plan)
       outcome = try upload(
         staged,
         UploadOrder(plan.target, condition: plan.condition, conditions: conditions, version: version, background))
     } catch {
+      content.withState { $0.uploads -= 1 }
       if case .superseded = error { return }
       if case .store(let cause) = error, cause.code == .preconditionFailed {
         guard let errno = keepBoth(inode, content, staged, plan.target, version) else { return }
@@ -56,6 +58,7 @@ extension Filesystem {
     }
     let (stored, posix, unkept) = finish(outcome, plan)
     tree.committed(inode, stored, posix: posix, content) { state in
+      state.uploads -= 1
       state.version = stored
       state.replaces = nil
       state.isPlaceholder = false
