@@ -48,3 +48,13 @@ public final class Cancellation: Sendable {
     _ = state.withLock { $0.handlers.removeValue(forKey: token) }
   }
 }
+
+extension Semaphore {
+  /// Blocks until a signal is left, and takes it, or until the cancellation, which may leave a signal behind: for one
+  /// waiter, who then looks at what it waits for.
+  public func wait(_ cancellation: Cancellation?) {
+    let token = cancellation?.addHandler { self.signal() }
+    wait()
+    cancellation?.removeHandler(token)
+  }
+}

@@ -27,7 +27,11 @@ final class AttributeFetch: Sendable {
   }
 
   /// Blocks until the answer for a position is there; nil inside means that the object is gone.
-  func wait(for position: Int) -> Result<ObjectMetadata?, ObjectStoreError> {
+  /// - Parameter cancellation: ends the wait with `cancelled`; the answer comes all the same, for the next call.
+  func wait(
+    for position: Int, _ cancellation: Cancellation? = nil
+  ) -> Result<ObjectMetadata?, ObjectStoreError> {
+    var mayWait = true
     while true {
       let wake = Semaphore()
       let result: Result<ObjectMetadata?, ObjectStoreError>? = state.withLock { state in
@@ -36,7 +40,9 @@ final class AttributeFetch: Sendable {
         return nil
       }
       if let result { return result }
-      wake.wait()
+      guard mayWait else { return .failure(.interrupted) }
+      wake.wait(cancellation)
+      mayWait = cancellation?.isCancelled != true
     }
   }
 

@@ -147,7 +147,10 @@ final class DirectoryStream: Sendable {
   func close() { state.withLock { $0.feed }?.close() }
 
   /// The name at a position; nil at the end.
-  func name(at position: Int, _ source: DirectorySource) throws(ObjectStoreError) -> StreamedName? {
+  /// - Parameter cancellation: ends the wait for the server; nothing is lost for the next call.
+  func name(
+    at position: Int, _ source: DirectorySource, _ cancellation: Cancellation?
+  ) throws(ObjectStoreError) -> StreamedName? {
     while true {
       let (name, feed, fetch): (StreamedName?, PageFeed?, AttributeFetch?) = state.withLock { state in
         defer { state.readAnything = true }
@@ -157,7 +160,9 @@ final class DirectoryStream: Sendable {
       }
       fetch?.start(source)
       guard name == nil, let feed else { return name }
-      try fetching.exclusive { () throws(ObjectStoreError) in try takePage(feed, beyond: position, source) }
+      try fetching.exclusive(cancellation, orThrow: .interrupted) { () throws(ObjectStoreError) in
+        try takePage(feed, beyond: position, source, cancellation)
+      }
     }
   }
 
@@ -165,10 +170,12 @@ final class DirectoryStream: Sendable {
   var count: Int { state.withLock { $0.names.count } }
 
   /// Takes in one more page; the caller has `fetching` to itself.
-  private func takePage(_ feed: PageFeed, beyond position: Int, _ source: DirectorySource) throws(ObjectStoreError) {
+  private func takePage(
+    _ feed: PageFeed, beyond position: Int, _ source: DirectorySource, _ cancellation: Cancellation?
+  ) throws(ObjectStoreError) {
     let listed: String? = state.withLock { position >= $0.names.count && $0.feed === feed ? $0.path : nil }
     guard let path = listed else { return }
-    guard let page = try feed.next() else { return state.withLock { $0.feed = nil } }
+    guard let page = try feed.next(cancellation) else { return state.withLock { $0.feed = nil } }
     let found = source.names(of: page, path)
     let fetch: AttributeFetch? = state.withLock { state in
       guard state.feed === feed else { return nil }
@@ -185,16 +192,22 @@ final class DirectoryStream: Sendable {
   /// Whether the directory is marked, as far as the pages so far tell; blocks until its marker has answered. One that
   /// does not answer counts as marked: then each name is asked for. To be called when a name was read.
   /// - Parameter learn: told what the marker carries, once; nil when it is gone.
-  func isMarked(_ learn: (ObjectMetadata?, _ askedAt: UInt64) -> Void) -> Bool {
+  /// - Throws: `cancelled`, and nothing else.
+  func isMarked(
+    _ cancellation: Cancellation?, _ learn: (ObjectMetadata?, _ askedAt: UInt64) -> Void
+  ) throws(ObjectStoreError) -> Bool {
     let mark = state.withLock { $0.mark }
     switch mark {
     case .known(let isMarked): return isMarked
     case .unseen: return false
     case .asked(let fetch):
       var isMarked = true
-      if case .success(let marker) = fetch.wait(for: 0) {
+      switch fetch.wait(for: 0, cancellation) {
+      case .success(let marker):
         isMarked = marker.map { DirectoryMark.isSet(on: $0) } ?? false
         learn(marker, fetch.askedAt)
+      case .failure(let error) where error.code == .cancelled: throw error
+      case .failure: break
       }
       state.withLock { state in
         if case .asked(let current) = state.mark, current === fetch { state.mark = .known(isMarked) }
@@ -206,9 +219,12 @@ final class DirectoryStream: Sendable {
   /// Attributes of the name at a position, asked together with those that follow; nil inside means it is gone.
   /// - Parameter asks: whether the attributes of a name are to be asked for.
   func metadata(
-    at position: Int, _ source: DirectorySource, now: UInt64, asks: (StreamedName) -> Bool
+    at position: Int, _ source: DirectorySource, now: UInt64, _ cancellation: Cancellation?,
+    asks: (StreamedName) -> Bool
   ) -> (askedAt: UInt64, answer: Result<ObjectMetadata?, ObjectStoreError>) {
-    if let fetch = state.withLock({ $0.attributes[position] }) { return (fetch.askedAt, fetch.wait(for: position)) }
+    if let fetch = state.withLock({ $0.attributes[position] }) {
+      return (fetch.askedAt, fetch.wait(for: position, cancellation))
+    }
     let (path, names) = state.withLock { state in
       (state.path, Array(state.names.dropFirst(position).prefix(DirectorySource.attributesAhead)))
     }
@@ -222,6 +238,6 @@ final class DirectoryStream: Sendable {
       return fresh
     }
     if fetch === fresh { fresh.start(source) }
-    return (fetch.askedAt, fetch.wait(for: position))
+    return (fetch.askedAt, fetch.wait(for: position, cancellation))
   }
 }

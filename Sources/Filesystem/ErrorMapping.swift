@@ -36,6 +36,11 @@ extension Errno {
   }
 }
 
+extension ObjectStoreError {
+  /// The caller gave up while it waited for others of this mount.
+  static var interrupted: ObjectStoreError { ObjectStoreError(.cancelled, "The caller was interrupted.") }
+}
+
 extension Logger {
   /// Logs a failure with what it was about, and gives the errno to answer. What a program asks for that is just not
   /// there, or gives up itself, is no news.

@@ -24,7 +24,8 @@ extension Filesystem {
           setPending(view, view.posix.applying(changes, now: configuration.time.wall), changes)
           break
         }
-        let isDone = try locks.withClaims([.one(path)]) { () throws(Errno) in
+        let isDone = try locks.withClaims([.one(path)], context.cancellation, orThrow: .interrupted) {
+          () throws(Errno) in
           guard let view = tree.view(inode), let current = view.path, current.utf8.elementsEqual(path.utf8) else {
             return false
           }
@@ -158,8 +159,9 @@ extension Filesystem {
       throw ObjectStoreError(
         .unsupported, "the root of a bucket has no object that could keep attributes", bucket: store.bucket)
     }
-    let stored: (posix: PosixAttributes, isMarked: Bool)? = try markers.withClaims([.one(path)]) {
-      () throws(ObjectStoreError) in
+    let stored: (posix: PosixAttributes, isMarked: Bool)? = try markers.withClaims(
+      [.one(path)], cancellation, orThrow: .interrupted
+    ) { () throws(ObjectStoreError) in
       let marker = try marker(path, cancellation)
       let present = marker.map { PosixAttributes($0) } ?? PosixAttributes()
       let posix = present.applying(changes, now: configuration.time.wall)

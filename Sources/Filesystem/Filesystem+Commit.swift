@@ -24,8 +24,10 @@ extension Filesystem {
   }
 
   /// `commit`, for a caller who has claimed the path.
+  /// - Parameter cancellation: ends an upload that is not in the background.
   func commitClaimed(
-    _ inode: InodeID, _ content: FileContent, to path: String, inBackground background: Cancellation? = nil
+    _ inode: InodeID, _ content: FileContent, to path: String, inBackground background: Cancellation? = nil,
+    _ cancellation: Cancellation? = nil
   ) throws(Errno) {
     guard content.isDirty, let view = tree.view(inode), let staged = content.staged else { return }
     let version = background == nil ? nil : staged.recordedChanges
@@ -42,11 +44,14 @@ extension Filesystem {
       try markDirectory(of: view, for: plan)
       outcome = try upload(
         staged,
-        UploadOrder(plan.target, condition: plan.condition, conditions: conditions, version: version, background))
+        UploadOrder(
+          plan.target, condition: plan.condition, conditions: conditions, version: version, background ?? cancellation))
     } catch {
       content.withState { $0.uploads -= 1 }
       if case .superseded = error { return }
-      if case .store(let cause) = error, cause.code == .preconditionFailed {
+      let code: ObjectStoreError.Code? = if case .store(let cause) = error { cause.code } else { nil }
+      // Removed by somebody, the version that it is a change of is as gone as one that was replaced.
+      if code == .preconditionFailed || (code == .notFound && staged.needsBase) {
         guard let errno = keepBoth(inode, content, staged, plan.target, version) else { return }
         note(error, on: content)
         throw errno

@@ -52,42 +52,52 @@ extension Filesystem {
       position += 1
     }
     do throws(ObjectStoreError) {
-      try addNames(stream, from: position, plus: plus, add)
+      try addNames(stream, from: position, plus: plus, context.cancellation, add)
     } catch {
       throw log.report("readdir", error)
     }
   }
 
   private func addNames(
-    _ stream: DirectoryStream, from offset: UInt64, plus: Bool, _ add: (DirectoryEntry) -> Bool
+    _ stream: DirectoryStream, from offset: UInt64, plus: Bool, _ cancellation: Cancellation?,
+    _ add: (DirectoryEntry) -> Bool
   ) throws(ObjectStoreError) {
     let source = directorySource
     var position = Int(clamping: offset) - 2
     var isMarked: Bool?
-    while let name = try stream.name(at: position, source) {
+    while let name = try stream.name(at: position, source, cancellation) {
       position += 1
-      let marked = isMarked ?? self.isMarked(stream)
+      let marked: Bool
+      if let isMarked { marked = isMarked } else { marked = try self.isMarked(stream, cancellation) }
       isMarked = marked
       let isTaken =
         plus
-        ? offerWithAttributes(name, stream, position, isMarked: marked, source, add)
+        ? offerWithAttributes(name, stream, position, isMarked: marked, source, cancellation, add)
         : offer(name, stream, position, isMarked: marked, add)
       guard isTaken else { return }
     }
-    if let names = stream.complete { remember(names, stream) }
+    if let names = stream.complete { try remember(names, stream, cancellation) }
     try addLocalNames(stream, beyond: position, plus: plus, add)
   }
 
-  private func isMarked(_ stream: DirectoryStream) -> Bool {
-    let isMarked = stream.isMarked { marker, askedAt in tree.learnMark(of: stream.inode, marker, askedAt: askedAt) }
+  private func isMarked(
+    _ stream: DirectoryStream, _ cancellation: Cancellation?
+  ) throws(ObjectStoreError) -> Bool {
+    let isMarked = try stream.isMarked(cancellation) { marker, askedAt in
+      tree.learnMark(of: stream.inode, marker, askedAt: askedAt)
+    }
     return tree.asks(whenMarked: isMarked)
   }
 
   /// Keeps the whole listing, for lookups to be answered from.
-  func remember(_ entries: [FileName: RemoteEntry], _ stream: DirectoryStream) {
+  /// - Throws: `cancelled`, and nothing else; the next reader does it then.
+  func remember(
+    _ entries: [FileName: RemoteEntry], _ stream: DirectoryStream, _ cancellation: Cancellation?
+  ) throws(ObjectStoreError) {
     tree.noteRead(stream.inode)
+    let isMarked = try isMarked(stream, cancellation)
     guard stream.claimRemembering() else { return }
-    tree.store(entries, for: stream.inode, isMarked: isMarked(stream), askedAt: stream.startedAt)
+    tree.store(entries, for: stream.inode, isMarked: isMarked, askedAt: stream.startedAt)
   }
 
   /// Files that are being written and have no object yet come last.
@@ -117,7 +127,7 @@ extension Filesystem {
   /// The same with the attributes, which are asked for where they are not known.
   private func offerWithAttributes(
     _ name: StreamedName, _ stream: DirectoryStream, _ position: Int, isMarked: Bool, _ source: DirectorySource,
-    _ add: (DirectoryEntry) -> Bool
+    _ cancellation: Cancellation?, _ add: (DirectoryEntry) -> Bool
   ) -> Bool {
     let started = stream.startedAt
     let until = stream.until ?? tree.expiry(from: started)
@@ -130,7 +140,7 @@ extension Filesystem {
     let now = tree.now
     // Under the path it had when it was listed, nothing is to be found any more.
     guard tree.view(stream.inode)?.path?.utf8.elementsEqual(stream.path.utf8) ?? false else { return add(bare) }
-    let (askedAt, answer) = stream.metadata(at: position - 1, source, now: now) {
+    let (askedAt, answer) = stream.metadata(at: position - 1, source, now: now, cancellation) {
       self.tree.asks($0, in: stream.inode)
     }
     // The name is listed; when they fail, who wants its attributes asks for it alone and gets the error.

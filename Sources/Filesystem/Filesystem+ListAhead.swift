@@ -5,11 +5,11 @@ import ObjectStore
 extension Filesystem {
   /// Waits for a listing of the directory when several of its names were asked for in a short time.
   /// - Returns: whether there was something to wait for; then the tree may know more now.
-  func listsAhead(_ directory: InodeID) -> Bool {
+  func listsAhead(_ directory: InodeID, _ cancellation: Cancellation?) -> Bool {
     switch tree.noteAsked(in: directory) {
     case .alone: return false
     case .joining(let listing):
-      listing.wait()
+      listing.wait(cancellation)
       return true
     case .leading(let listing):
       guard listings.start({ self.list(directory, listing) }) else {
@@ -17,7 +17,7 @@ extension Filesystem {
         listing.end()
         return false
       }
-      listing.wait()
+      listing.wait(cancellation)
       return true
     }
   }
@@ -35,10 +35,10 @@ extension Filesystem {
     }
     for page in 1...ListingAhead.mostPages {
       // An error says nothing to anybody: who wants a name asks for it, and gets it.
-      guard (try? stream.name(at: stream.count, source)) != nil, stream.complete == nil else { break }
+      guard (try? stream.name(at: stream.count, source, nil)) != nil, stream.complete == nil else { break }
       if page < ListingAhead.mostPages { listing.noteContinued() }
     }
-    if let names = stream.complete { remember(names, stream) }
+    if let names = stream.complete { try? remember(names, stream, nil) }
     tree.endListingAhead(of: directory, isComplete: stream.complete != nil)
   }
 }

@@ -19,7 +19,7 @@ extension Filesystem {
       switch tree.known(name, in: parent) {
       case .gone: throw .noSuchFileOrDirectory
       case .answer(let entry): return entry
-      case .ask(_, nil) where mayWait && listsAhead(parent): mayWait = false
+      case .ask(_, nil) where mayWait && listsAhead(parent, context.cancellation): mayWait = false
       case .ask(let path, let hint):
         defer { if hint == nil, mayWait { tree.noteAnswered(in: parent) } }
         let remote = try remoteEntry(path, hint: hint, context.cancellation)

@@ -12,7 +12,7 @@ extension Filesystem {
   public func makeDirectory(
     _ parent: InodeID, _ name: FileName, mode: UInt32, _ context: CallContext
   ) throws(Errno) -> EntryReply {
-    try claiming(name, in: parent) { path throws(Errno) in
+    try claiming(name, in: parent, context) { path throws(Errno) in
       try requireFree(path, name, in: parent, context)
       let posix = newAttributes(mode: mode, .directory, context)
       do throws(ObjectStoreError) {
@@ -33,7 +33,7 @@ extension Filesystem {
   ) throws(Errno) -> EntryReply {
     guard configuration.attributes != .never else { throw .notSupported }
     guard !target.isEmpty, target.utf8.count <= Self.longestTarget else { throw .fileNameTooLong }
-    return try claiming(name, in: parent) { path throws(Errno) in
+    return try claiming(name, in: parent, context) { path throws(Errno) in
       try requireFree(path, name, in: parent, context)
       let posix = newAttributes(mode: 0o777, .link, context)
       let body = Array(target.utf8)

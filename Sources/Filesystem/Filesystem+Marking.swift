@@ -47,7 +47,7 @@ extension Filesystem {
   private func mark(_ path: String, _ cancellation: Cancellation?) throws(ObjectStoreError) {
     // Somebody else may make the marker in the same moment, marked or not.
     let attempts = 3
-    try markers.withClaims([.one(path)]) { () throws(ObjectStoreError) in
+    try markers.withClaims([.one(path)], cancellation, orThrow: .interrupted) { () throws(ObjectStoreError) in
       for attempt in 1...attempts {
         let present = try marked(path, cancellation)
         if present?.isMarked ?? false { return }

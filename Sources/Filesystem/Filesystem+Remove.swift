@@ -9,7 +9,7 @@ extension Filesystem {
   /// unlink(2). Who has the file open can go on reading: what of it is not on this machine is fetched first.
   public func unlink(_ parent: InodeID, _ name: FileName, _ context: CallContext) throws(Errno) {
     tree.view(name, in: parent)?.content?.cancelBackgroundUpload()
-    try claiming(name, in: parent) { path throws(Errno) in
+    try claiming(name, in: parent, context) { path throws(Errno) in
       let view = try found(name, in: parent, context)
       guard view.type != .directory else { throw .isDirectory }
       try leaving(view, path, isRemoval: true, context) { () throws(Errno) in
@@ -33,7 +33,7 @@ extension Filesystem {
 
   /// rmdir(2).
   public func removeDirectory(_ parent: InodeID, _ name: FileName, _ context: CallContext) throws(Errno) {
-    try claiming(name, in: parent, withAllBelow: true) { path throws(Errno) in
+    try claiming(name, in: parent, withAllBelow: true, context) { path throws(Errno) in
       let view = try found(name, in: parent, context)
       guard view.type == .directory else { throw .notDirectory }
       guard try isEmpty(view, path, context.cancellation) else { throw .directoryNotEmpty }
@@ -73,7 +73,7 @@ extension Filesystem {
   /// A directory that is only a common prefix would vanish with its last object: it gets a marker first.
   func keepDirectory(_ directory: InodeID, _ cancellation: Cancellation?) throws(ObjectStoreError) {
     guard let known = tree.view(directory), let path = known.path, !path.isEmpty, !known.hasMarker else { return }
-    try markers.withClaims([.one(path)]) { () throws(ObjectStoreError) in
+    try markers.withClaims([.one(path)], cancellation, orThrow: .interrupted) { () throws(ObjectStoreError) in
       // Who had the claim before may have made it.
       guard let view = tree.view(directory), !view.hasMarker else { return }
       // A listing of the directory above did not tell whether it has one, or nothing but this keeps what is there.

@@ -45,7 +45,7 @@ extension Filesystem {
     if let error = sendNow(left).first?.error { throw error }
     // The upload of what is about to be replaced is of no use.
     if !isDirectory { tree.view(newName, in: newParent)?.content?.cancelBackgroundUpload() }
-    return try locks.withClaims(claims) { () throws(Errno) in
+    return try locks.withClaims(claims, context.cancellation, orThrow: .interrupted) { () throws(Errno) in
       guard try newPath(name, in: parent).utf8.elementsEqual(move.source.utf8),
         try newPath(newName, in: newParent).utf8.elementsEqual(move.destination.utf8)
       else { return false }
@@ -54,8 +54,7 @@ extension Filesystem {
       let replaced = try target(of: move, mode, isDirectory, context)
       do throws(Errno) {
         if isDirectory {
-          try renameDirectory(view, move, context)
-          settle(view, move, replaced)
+          try renameDirectory(view, replacing: replaced, move, context)
         } else if let replaced {
           try leaving(replaced, move.destination, isRemoval: false, context) { () throws(Errno) in
             try renameFile(view, replacing: replaced, move, context)
@@ -73,7 +72,7 @@ extension Filesystem {
   }
 
   /// The bucket has the new names: so does this machine from now on, and its journal.
-  private func settle(_ view: NodeView, _ move: Move, _ replaced: NodeView?) {
+  func settle(_ view: NodeView, _ move: Move, _ replaced: NodeView?) {
     leftBook.noteStored(key(move.destination))
     let orphaned = naming.exclusive {
       tree.move(move.name, from: move.parent, to: move.newName, in: move.newParent)
@@ -133,7 +132,7 @@ extension Filesystem {
     if let content = view.content, content.isDirty {
       if try renameHere(view, content, replacing: replaced, move, context) { return }
       // What was written since the last close goes to the old name first, with its conditions; then all of it moves.
-      try commitClaimed(view.id, content, to: move.source)
+      try commitClaimed(view.id, content, to: move.source, context.cancellation)
     }
     guard let version = tree.view(view.id)?.version ?? view.version else { throw .noSuchFileOrDirectory }
     let there = replaced.flatMap { $0.content?.objectVersion ?? $0.version?.etag }
@@ -143,6 +142,7 @@ extension Filesystem {
       supersedes: replaced.flatMap { tree.view($0.id)?.content?.staged?.recordSequence })
     let noted = try note(intent)
     defer { noted.map(end) }
+    let begun = tree.now
     do throws(ObjectStoreError) {
       if move.newParent != move.parent { try ensureMarked(move.newParent, context.cancellation) }
       let moved = try self.move(view, version, to: key(move.destination)) { () throws(ObjectStoreError) in
@@ -158,11 +158,26 @@ extension Filesystem {
     if let noted { try update(noted, to: intent) }
     settle(view, move, replaced)
     do throws(ObjectStoreError) {
-      try keepDirectory(move.parent, context.cancellation)
-      try store.delete(key(move.source), nil)
+      // Nobody stops this any more: the file has its new name.
+      try keepDirectory(move.parent, nil)
+      try removeOld(move, version.etag, begun: begun)
     } catch {
       throw log.report("rename: both names stay", error)
     }
+  }
+
+  /// Removes the old name. What somebody else has stored under it meanwhile came after the rename, and stays.
+  /// - Parameter begun: when the copy was asked for. A deletion right behind it needs no look at what it deletes: that
+  ///   takes as long as the copy did.
+  private func removeOld(_ move: Move, _ copied: ETag, begun: UInt64) throws(ObjectStoreError) {
+    let moment: UInt64 = 1_000_000_000
+    if tree.now > begun + moment, let found = try present(key(move.source)), found.etag != copied {
+      log.warning(
+        "a file was renamed while somebody else changed it; their version keeps the old name",
+        metadata: ["bucket": "\(store.bucket)", "from": "\(key(move.source))", "to": "\(key(move.destination))"])
+      return tree.distrust(move.name, in: move.parent)
+    }
+    try store.delete(key(move.source), nil)
   }
 
   // MARK: Intents

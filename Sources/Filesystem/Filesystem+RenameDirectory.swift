@@ -5,54 +5,59 @@ import WritePath
 
 /// rename of a directory: everything below it is copied, and then removed under its old name.
 extension Filesystem {
-  func renameDirectory(_ view: NodeView, _ move: Move, _ context: CallContext) throws(Errno) {
+  /// - Parameter replaced: the empty directory that has the new name.
+  func renameDirectory(
+    _ view: NodeView, replacing replaced: NodeView?, _ move: Move, _ context: CallContext
+  ) throws(Errno) {
     let dirty = tree.descendants(of: view.id).filter { $0.content?.isDirty ?? false }
     let failed = forEach(dirty) { [self] file throws(Errno) in
       guard let content = file.content, let path = file.path else { return }
-      try commitClaimed(file.id, content, to: path)
+      try commitClaimed(file.id, content, to: path, context.cancellation)
     }
     if let first = failed.first { throw first.error }
     var intent = RenameIntent(
       source: markerKey(move.source), destination: markerKey(move.destination), isDirectory: true)
     let noted = try note(intent)
-    defer { noted.map(end) }
-    var moved: [(from: ListEntry, to: ObjectKey, etag: ETag)] = []
+    var copies: [TreeCopy] = []
+    var there: ObjectMetadata?
     do throws(ObjectStoreError) {
-      try copyTree(move, &moved, context.cancellation)
+      if replaced != nil { there = try marker(move.destination, context.cancellation) }
+      try copyTree(move, &copies, context.cancellation)
     } catch {
-      let made = moved.map(\.to)
-      _ = try? deleteAll(made)
+      // Should this process die meanwhile, the next mount does the whole rename.
+      undo(move, copies, there)
+      noted.map(end)
       throw log.report("rename of a directory", error)
     }
-    adoptTree(view, move, moved)
+    adoptTree(view, copies)
+    settle(view, move, replaced)
     intent.phase = .deleting(nil)
-    if let noted { try update(noted, to: intent) }
-    do throws(ObjectStoreError) {
-      try keepDirectory(move.parent, context.cancellation)
-      try deleteAll(moved.map(\.from.key) + [markerKey(move.source)])
-    } catch {
+    // Where that cannot be noted, the next mount finds out by itself what is copied.
+    if let noted { try? update(noted, to: intent) }
+    let copied = Dictionary(copies.map { ($0.from.key, $0.from) }, uniquingKeysWith: { first, _ in first })
+    if let error = removeOld(move, copied, noted) {
       throw log.report("rename of a directory: some names stay in both places", error)
     }
   }
 
   /// Copies everything below a directory, page by page, several objects at once.
+  /// - Parameter copies: gets all that was begun.
   private func copyTree(
-    _ move: Move, _ moved: inout [(from: ListEntry, to: ObjectKey, etag: ETag)], _ cancellation: Cancellation?
+    _ move: Move, _ copies: inout [TreeCopy], _ cancellation: Cancellation?
   ) throws(ObjectStoreError) {
     let source = markerKey(move.source)
     let destination = markerKey(move.destination)
     if move.newParent != move.parent { try ensureMarked(move.newParent, cancellation) }
     // A directory that is only a prefix may be renamed too; its new name gets a marker in any case.
-    let marker = try marker(move.source, cancellation)
-    try putMarker(
-      move.destination, marker.map { PosixAttributes($0) } ?? PosixAttributes(),
-      isMarked: marker.map { DirectoryMark.isSet(on: $0) } ?? false, keeping: marker?.userMetadata ?? [:],
-      condition: .none, cancellation)
+    let marker = try waitFor { (done: @escaping StoreCompletion<ETag>) in
+      copyMarker(source, to: destination, cancellation, done)
+    }
     var token: String?
     repeat {
       let page = try store.list(
         ListRequest(prefix: source.string, delimited: false, continuation: token), cancellation)
       var failure: ObjectStoreError?
+      copies += page.entries.filter { $0.key == source }.map { TreeCopy(from: $0, to: destination, etag: marker) }
       for entries in Self.waves(page.entries.filter { $0.key != source }) where failure == nil {
         let results: [Result<ETag, ObjectStoreError>] = fanOut(
           over: entries, limit: configuration.parallelRequests
@@ -60,10 +65,9 @@ extension Filesystem {
           copy(entry, to: Self.moved(entry.key, source, destination), cancellation, done)
         }
         for (entry, result) in zip(entries, results) {
-          switch result {
-          case .success(let etag): moved.append((entry, Self.moved(entry.key, source, destination), etag))
-          case .failure(let error): failure = error
-          }
+          copies.append(
+            TreeCopy(from: entry, to: Self.moved(entry.key, source, destination), etag: try? result.get()))
+          if case .failure(let error) = result { failure = error }
         }
       }
       if let failure { throw failure }
@@ -114,7 +118,8 @@ extension Filesystem {
     }
   }
 
-  /// A marker is made anew: some servers cannot copy a key that ends in a slash.
+  /// A marker is made anew: some servers cannot copy a key that ends in a slash. One that has bytes is copied all the same:
+  /// a server that refuses that is better than one that loses them.
   func copyMarker(
     _ key: ObjectKey, to newKey: ObjectKey, _ cancellation: Cancellation?, _ done: @escaping StoreCompletion<ETag>
   ) {
@@ -126,33 +131,42 @@ extension Filesystem {
         let posix = metadata.map { PosixAttributes($0) } ?? PosixAttributes()
         let attributes = posix.markerAttributes(
           keeping: metadata?.userMetadata ?? [:], isMarked: metadata.map { DirectoryMark.isSet(on: $0) } ?? false)
+        if let metadata, metadata.size > 0 {
+          let request = CopyRequest(from: key, to: newKey, sourceMatch: metadata.etag, attributes: attributes)
+          return self.store.copy(request, cancellation) { done($0.map(\.etag)) }
+        }
         let request = PutRequest(newKey, body: .bytes([]), attributes: attributes)
         self.store.put(request, cancellation) { done($0.map(\.etag)) }
       }
     }
   }
 
-  private func adoptTree(
-    _ view: NodeView, _ move: Move, _ moved: [(from: ListEntry, to: ObjectKey, etag: ETag)]
-  ) {
-    let byKey = Dictionary(moved.map { ($0.from.key, $0) }, uniquingKeysWith: { first, _ in first })
+  private func adoptTree(_ view: NodeView, _ copies: [TreeCopy]) {
+    let byKey = Dictionary(copies.map { ($0.from.key, $0) }, uniquingKeysWith: { first, _ in first })
     for file in tree.descendants(of: view.id) where file.type != .directory {
-      guard let path = file.path, let copy = byKey[key(path)],
+      guard let path = file.path, let copy = byKey[key(path)], let etag = copy.etag,
         var version = file.content?.version ?? file.version, version.etag == copy.from.etag
       else { continue }
       let old = version.etag
-      version.etag = copy.etag
+      version.etag = etag
       adopt(version, file, copy.to, from: old)
     }
   }
+}
 
-  private func deleteAll(_ keys: [ObjectKey]) throws(ObjectStoreError) {
-    let perRequest = 1000
-    // Markers last, the deepest first: a server that keeps real directories refuses to remove one that is not empty.
-    let sorted = keys.filter { !$0.isMarker } + keys.filter { $0.isMarker }.sorted(by: >)
-    for start in stride(from: 0, to: sorted.count, by: perRequest) {
-      let failed = try store.deleteMany(Array(sorted[start..<min(start + perRequest, sorted.count)]), nil)
-      if let error = failed.values.first { throw error }
-    }
+/// A copy that the rename of a directory has begun.
+struct TreeCopy: Sendable {
+  /// The object of the old name, as it was listed.
+  var from: ListEntry
+  /// The new name.
+  var to: ObjectKey
+  /// The version that was made; nil when nobody heard of one.
+  var etag: ETag?
+
+  /// Whether what is under the new name is this copy.
+  func made(_ found: ListEntry) -> Bool {
+    if let etag { return found.etag == etag }
+    // A copy of an object made of parts has another tag.
+    return found.size == from.size && (found.etag == from.etag || from.etag.isOfParts)
   }
 }

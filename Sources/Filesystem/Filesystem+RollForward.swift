@@ -80,50 +80,32 @@ extension Filesystem {
   private func rollForwardDirectory(_ intent: RenameIntent) throws(ObjectStoreError) -> Bool {
     let made = Dictionary(
       try everything(below: intent.destination).map { ($0.key, $0) }, uniquingKeysWith: { first, _ in first })
-    var (files, markers) = (true, [ObjectKey]())
+    var copied: [ObjectKey: ListEntry] = [:]
     for entry in try everything(below: intent.source) {
       let key = intent.moved(entry.key)
-      if entry.key.isMarker {
-        if made[key] == nil, entry.key != intent.source || intent.phase == .copying {
-          try remakeMarker(entry.key, at: key)
-        }
-        markers.append(entry.key)
-      } else if let copy = made[key] {
-        var isDone = intent.isCopied(entry, copy)
-        if !isDone { isDone = try isCopy(key, of: entry.key, intent) }
-        guard isDone else {
-          files = false
-          continue
-        }
-        try store.delete(entry.key)
+      var isCopied = false
+      if let copy = made[key] {
+        isCopied = entry.key.isMarker || intent.isCopied(entry, copy)
+        if !isCopied { isCopied = try isCopy(key, of: entry.key, intent) }
       } else if intent.phase == .copying {
-        _ = try ServerSideCopy.copy(
-          from: entry.key, to: key, size: entry.size, etag: entry.etag, attributes: nil, in: store)
-        try store.delete(entry.key)
+        if entry.key.isMarker {
+          try remakeMarker(entry.key, at: key)
+        } else {
+          _ = try ServerSideCopy.copy(
+            from: entry.key, to: key, size: entry.size, etag: entry.etag, attributes: nil, in: store)
+        }
+        isCopied = true
       } else {
-        // Everything had its new name once: this is somebody's since.
-        files = false
+        // Everything had its new name once: this is somebody's since, but for the directory itself.
+        isCopied = entry.key == intent.source
       }
+      if isCopied { copied[entry.key] = entry }
     }
-    // Directories that still hold something stay. The deepest first: some servers refuse to remove one that is not empty.
-    guard files else { return false }
-    for marker in markers.sorted(by: >) { try store.delete(marker) }
-    return true
+    return try removeCopied(below: intent.source, copied)
   }
 
   private func remakeMarker(_ key: ObjectKey, at newKey: ObjectKey) throws(ObjectStoreError) {
     _ = try waitFor { (done: @escaping StoreCompletion<ETag>) in copyMarker(key, to: newKey, nil, done) }
-  }
-
-  private func everything(below prefix: ObjectKey) throws(ObjectStoreError) -> [ListEntry] {
-    var entries: [ListEntry] = []
-    var token: String?
-    repeat {
-      let page = try store.list(ListRequest(prefix: prefix.string, delimited: false, continuation: token))
-      entries += page.entries
-      token = page.continuation
-    } while token != nil
-    return entries
   }
 }
 
@@ -141,9 +123,9 @@ extension RenameIntent {
   /// Whether one below the destination is the copy of one below the source.
   fileprivate func isCopied(_ entry: ListEntry, _ copy: ListEntry) -> Bool {
     guard copy.size == entry.size else { return false }
-    if copy.etag == entry.etag { return true }
-    // The copy of an object made of parts has another tag. Once everything was copied, only a change since tells them
-    // apart.
+    // Once everything was copied, what is newer than its copy was stored since, whatever its bytes are.
+    if copy.etag == entry.etag { return phase == .copying || copy.lastModified >= entry.lastModified }
+    // The copy of an object made of parts has another tag.
     return phase != .copying && entry.etag.isOfParts && copy.lastModified >= entry.lastModified
   }
 
@@ -165,5 +147,5 @@ extension RenameIntent {
 
 extension ETag {
   /// Whether it is the form that S3 gives to objects that were uploaded in parts.
-  fileprivate var isOfParts: Bool { value.utf8.contains(UInt8(ascii: "-")) }
+  var isOfParts: Bool { value.utf8.contains(UInt8(ascii: "-")) }
 }

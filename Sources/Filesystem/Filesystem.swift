@@ -119,11 +119,14 @@ public final class Filesystem: FileOperations {
 
   /// Claims a name for a change, under the path it has by then: a directory above it may be renamed while this waits.
   func claiming<Value>(
-    _ name: FileName, in parent: InodeID, withAllBelow: Bool = false, _ body: (String) throws(Errno) -> Value
+    _ name: FileName, in parent: InodeID, withAllBelow: Bool = false, _ context: CallContext,
+    _ body: (String) throws(Errno) -> Value
   ) throws(Errno) -> Value {
     while true {
       let path = try newPath(name, in: parent)
-      let done: Value? = try locks.withClaims([withAllBelow ? .tree(path) : .one(path)]) { () throws(Errno) -> Value? in
+      let claim: KeyClaim = withAllBelow ? .tree(path) : .one(path)
+      let done: Value? = try locks.withClaims([claim], context.cancellation, orThrow: .interrupted) {
+        () throws(Errno) -> Value? in
         guard try newPath(name, in: parent).utf8.elementsEqual(path.utf8) else { return nil }
         return try body(path)
       }

@@ -38,10 +38,28 @@ final class KeyLocks: Sendable {
 
   private let state = Mutex(State())
 
+  /// Runs `body` when nobody who came before holds or waits for anything that overlaps; waits for that however long it
+  /// takes.
   func withClaims<Value, Failure: Error>(
     _ claims: [KeyClaim], _ body: () throws(Failure) -> Value
   ) throws(Failure) -> Value {
-    let id = take(claims)
+    let (id, wake) = ask(claims)
+    wake?.wait()
+    defer { release(id) }
+    return try body()
+  }
+
+  /// The same for a caller who may give up.
+  /// - Parameters:
+  ///   - cancellation: ends the wait; what has begun goes on.
+  ///   - interrupted: what is thrown then.
+  func withClaims<Value, Failure: Error>(
+    _ claims: [KeyClaim], _ cancellation: Cancellation?, orThrow interrupted: Failure,
+    _ body: () throws(Failure) -> Value
+  ) throws(Failure) -> Value {
+    let (id, wake) = ask(claims)
+    wake?.wait(cancellation)
+    if !holds(id) { throw interrupted }
     defer { release(id) }
     return try body()
   }
@@ -59,6 +77,9 @@ final class KeyLocks: Sendable {
     body()
   }
 
+  /// How many wait.
+  var waitingCount: Int { state.withLock { $0.waiting.count } }
+
   /// Whether somebody holds all that is in a directory above.
   func holdTree(above path: String) -> Bool {
     state.withLock { state in
@@ -73,8 +94,9 @@ final class KeyLocks: Sendable {
     state.held.values.contains { overlap($0, claims) } || state.waiting.contains { overlap($0.claims, claims) }
   }
 
-  private func take(_ claims: [KeyClaim]) -> Int {
-    let (id, wake): (Int, Semaphore?) = state.withLock { state in
+  /// - Returns: what to release, and what to wait for when the claims are not free.
+  private func ask(_ claims: [KeyClaim]) -> (id: Int, wake: Semaphore?) {
+    state.withLock { state in
       state.nextID += 1
       guard Self.isBlocked(claims, state) else {
         state.held[state.nextID] = claims
@@ -84,30 +106,44 @@ final class KeyLocks: Sendable {
       state.waiting.append((state.nextID, claims, wake))
       return (state.nextID, wake)
     }
-    wake?.wait()
-    return id
+  }
+
+  /// Whether who asked has the claims after its wait; otherwise it is no longer in anybody's way.
+  private func holds(_ id: Int) -> Bool {
+    let (isHeld, awake): (Bool, [Semaphore]) = state.withLock { state in
+      guard state.held[id] == nil else { return (true, []) }
+      state.waiting.removeAll { $0.id == id }
+      return (false, Self.admit(&state))
+    }
+    for semaphore in awake { semaphore.signal() }
+    return isHeld
   }
 
   private func release(_ id: Int) {
     let awake: [Semaphore] = state.withLock { state in
       state.held[id] = nil
-      var awake: [Semaphore] = []
-      var still: [(id: Int, claims: [KeyClaim], wake: Semaphore)] = []
-      for waiter in state.waiting {
-        let blocked =
-          state.held.values.contains { Self.overlap($0, waiter.claims) }
-          || still.contains { Self.overlap($0.claims, waiter.claims) }
-        if blocked {
-          still.append(waiter)
-        } else {
-          state.held[waiter.id] = waiter.claims
-          awake.append(waiter.wake)
-        }
-      }
-      state.waiting = still
-      return awake
+      return Self.admit(&state)
     }
     for semaphore in awake { semaphore.signal() }
+  }
+
+  /// Gives those who wait what is free now, in the order of asking.
+  private static func admit(_ state: inout State) -> [Semaphore] {
+    var awake: [Semaphore] = []
+    var still: [(id: Int, claims: [KeyClaim], wake: Semaphore)] = []
+    for waiter in state.waiting {
+      let blocked =
+        state.held.values.contains { overlap($0, waiter.claims) }
+        || still.contains { overlap($0.claims, waiter.claims) }
+      if blocked {
+        still.append(waiter)
+      } else {
+        state.held[waiter.id] = waiter.claims
+        awake.append(waiter.wake)
+      }
+    }
+    state.waiting = still
+    return awake
   }
 
   private static func overlap(_ left: [KeyClaim], _ right: [KeyClaim]) -> Bool {

@@ -16,15 +16,15 @@ final class ListingAhead: Sendable {
 
   private let state = Mutex(State())
 
-  /// Blocks until the listing is complete, given up, or longer than one waits for.
-  func wait() {
+  /// Blocks until the listing is complete, given up, or longer than one waits for, or until cancelled.
+  func wait(_ cancellation: Cancellation?) {
     let wake = Semaphore()
     let waits = state.withLock { state in
       guard !state.isOver, state.pages < Self.patience else { return false }
       state.waiters.append(wake)
       return true
     }
-    if waits { wake.wait() }
+    if waits { wake.wait(cancellation) }
   }
 
   /// One more page is here, and it was not the last.

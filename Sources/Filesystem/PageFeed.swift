@@ -76,7 +76,9 @@ final class PageFeed: Sendable {
   func end(before key: ObjectKey) { state.withLock { $0.end = key } }
 
   /// Blocks until the next page is there; nil at the end. After an error the next call asks for the same page again.
-  func next() throws(ObjectStoreError) -> ListPage? {
+  /// - Parameter cancellation: ends the wait; the page comes all the same, and is there for the next call.
+  func next(_ cancellation: Cancellation? = nil) throws(ObjectStoreError) -> ListPage? {
+    var mayWait = true
     while true {
       let wake = Semaphore()
       let step: Step = state.withLock { proceed(&$0, wake) }
@@ -88,7 +90,10 @@ final class PageFeed: Sendable {
       case .failed(let error): throw error
       case .wait(let asks, let token):
         if asks { ask(token) }
-        wake.wait()
+        guard mayWait else { throw .interrupted }
+        wake.wait(cancellation)
+        // What has come meanwhile is taken.
+        mayWait = cancellation?.isCancelled != true
       }
     }
   }

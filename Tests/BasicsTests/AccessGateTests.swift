@@ -87,4 +87,30 @@ import Testing
     #expect(gate.exclusive { 7 } == 7)
     #expect(gate.shared { 8 } == 8)
   }
+
+  @Test func whoWaitsToBeAloneCanGiveUp() {
+    struct Interrupted: Error {}
+    let gate = AccessGate()
+    let cancellation = Cancellation()
+    let gaveUp = OneShot<Bool>()
+    let late = OneShot<Void>()
+    gate.shared {
+      let writer = Thread.start(name: "patient") {
+        do throws(Interrupted) {
+          try gate.exclusive(cancellation, orThrow: Interrupted()) { () throws(Interrupted) in gaveUp.fulfil(false) }
+        } catch {
+          gaveUp.fulfil(true)
+        }
+      }
+      waitUntilBlocked("patient")
+      // Behind the one who wants to be alone.
+      let sharer = Thread.start(name: "behind") { gate.shared { late.fulfil(()) } }
+      waitUntilBlocked("behind")
+      cancellation.cancel()
+      #expect(gaveUp.wait())
+      late.wait()
+      for thread in [writer, sharer] { thread?.join() }
+    }
+    #expect(gate.exclusive { true })
+  }
 }

@@ -1,0 +1,136 @@
+import Basics
+import Logging
+import ObjectStore
+import WritePath
+
+/// How the rename of a directory ends: the old names go, or, when it has failed, the new ones.
+extension Filesystem {
+  // MARK: After success
+
+  /// Removes the old names, with a claim on both; what the server does not remove now, later: everything has its new name
+  /// already, and the journal knows what is left to do.
+  /// - Parameter copied: the objects of the old names, as they were when they were copied.
+  /// - Returns: an error that waiting does not mend.
+  func removeOld(
+    _ move: Move, _ copied: [ObjectKey: ListEntry], _ noted: JournalIntent?, attempt: Int = 1
+  ) -> ObjectStoreError? {
+    do throws(ObjectStoreError) {
+      // Nobody stops this any more: half a directory under its old name is of no use.
+      try keepDirectory(move.parent, nil)
+      let isGone = try removeCopied(below: markerKey(move.source), copied)
+      // Until now the bucket had something under the old name.
+      if !isGone || attempt > 1 { tree.distrust(move.name, in: move.parent) }
+    } catch {
+      tree.distrust(move.name, in: move.parent)
+      guard error.mayPass else {
+        noted.map(end)
+        return error
+      }
+      let delay = Self.delay(afterFailures: attempt)
+      log.warning(
+        "a renamed directory still has objects under its old name; their removal is tried again",
+        metadata: [
+          "bucket": "\(store.bucket)", "from": "\(key(move.source))", "to": "\(key(move.destination))",
+          "seconds": "\(delay)", "cause": "\(error)",
+        ])
+      uploads.add(after: delay) { [self] in
+        locks.withClaims([.tree(move.source)]) {
+          guard let error = removeOld(move, copied, noted, attempt: attempt + 1) else { return }
+          _ = log.report("removing the old names of a renamed directory", error)
+        }
+      }
+      return nil
+    }
+    noted.map(end)
+    return nil
+  }
+
+  /// Removes the objects of a directory that were copied to another name, as far as they are what was copied: what others
+  /// have stored meanwhile came after the rename, and stays, with the directories that it is in.
+  /// - Returns: whether nothing is left.
+  func removeCopied(below root: ObjectKey, _ copied: [ObjectKey: ListEntry]) throws(ObjectStoreError) -> Bool {
+    var (gone, stays, markers): ([ObjectKey], [ObjectKey], [ObjectKey]) = ([], [], [])
+    for entry in try everything(below: root) {
+      let original = copied[entry.key]
+      if entry.key.isMarker, original?.etag == entry.etag {
+        markers.append(entry.key)
+      } else if original?.etag == entry.etag, original?.lastModified == entry.lastModified {
+        gone.append(entry.key)
+      } else {
+        stays.append(entry.key)
+      }
+    }
+    try deleteAll(gone + markers.filter { marker in !stays.contains { $0.hasPrefix(marker.string) } })
+    guard let first = stays.first else { return true }
+    log.warning(
+      "a directory was renamed while somebody else changed it; what they stored keeps its old name",
+      metadata: ["bucket": "\(store.bucket)", "key": "\(first)", "objects": "\(stays.count)"])
+    return false
+  }
+
+  // MARK: After a failure
+
+  /// Takes away what a rename that failed has made, with claims on both names: the same command must find things as they
+  /// were. What somebody else has stored there stays.
+  /// - Parameter there: the marker of the empty directory that was to be replaced.
+  func undo(_ move: Move, _ copies: [TreeCopy], _ there: ObjectMetadata?) {
+    let root = markerKey(move.destination)
+    let begun = Dictionary(copies.map { ($0.to, $0) }, uniquingKeysWith: { first, _ in first })
+    do throws(ObjectStoreError) {
+      let found = try everything(below: root)
+      let foreign = found.filter { $0.key != root && !(begun[$0.key]?.made($0) ?? false) }
+      var made = Set(found.map(\.key)).subtracting(foreign.map(\.key))
+      if there != nil || !foreign.isEmpty { made.remove(root) }
+      try deleteAll(Array(made))
+      if let there {
+        try putMarker(
+          move.destination, PosixAttributes(there), isMarked: DirectoryMark.isSet(on: there),
+          keeping: there.userMetadata, condition: .none, nil)
+      }
+    } catch {
+      log.error(
+        "a directory could not be renamed, and some copies stay under the new name",
+        metadata: [
+          "bucket": "\(store.bucket)", "from": "\(key(move.source))", "to": "\(key(move.destination))",
+          "cause": "\(error)",
+        ])
+    }
+  }
+
+  // MARK: Both
+
+  /// All objects whose keys start with that of a directory's marker.
+  func everything(below prefix: ObjectKey) throws(ObjectStoreError) -> [ListEntry] {
+    var entries: [ListEntry] = []
+    var token: String?
+    repeat {
+      let page = try store.list(ListRequest(prefix: prefix.string, delimited: false, continuation: token))
+      entries += page.entries
+      token = page.continuation
+    } while token != nil
+    return entries
+  }
+
+  /// Deletes objects; goes on after those that the server refuses, and throws why it refused the first of them.
+  private func deleteAll(_ keys: [ObjectKey]) throws(ObjectStoreError) {
+    let perRequest = 1000
+    // Markers last, the deepest first: a server that keeps real directories refuses to remove one that is not empty.
+    let sorted = keys.filter { !$0.isMarker } + keys.filter { $0.isMarker }.sorted(by: >)
+    var first: ObjectStoreError?
+    for start in stride(from: 0, to: sorted.count, by: perRequest) {
+      let refused = try store.deleteMany(Array(sorted[start..<min(start + perRequest, sorted.count)]), nil)
+      first = first ?? refused.values.first { !$0.mayPass } ?? refused.values.first
+    }
+    if let first { throw first }
+  }
+}
+
+extension ObjectStoreError {
+  /// Whether the same request may succeed some time later, without anybody changing the bucket's rules or the mount.
+  fileprivate var mayPass: Bool {
+    switch code {
+    case .accessDenied, .unsupported, .invalidRequest, .noSuchBucket, .wrongRegion, .nameTooLong: false
+    default: true
+    }
+  }
+}
