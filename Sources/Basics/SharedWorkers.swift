@@ -99,10 +99,7 @@ public final class SharedWorkers: Sendable {
       state.waiters[share, default: []].append(wake)
       return true
     }
-    guard waits else { return }
-    let token = cancellation?.addHandler { wake.signal() }
-    wake.wait()
-    cancellation?.removeHandler(token)
+    if waits { wake.wait(cancellation) }
   }
 }
 

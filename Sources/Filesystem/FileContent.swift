@@ -35,6 +35,8 @@ final class FileContent: Sendable {
     /// An upload failed, and may have been applied all the same: a file without a version may have an object.
     var mayExist = false
     var background = BackgroundUpload()
+    /// Uploads whose end the tree does not know yet: the bytes may be in the bucket, and the version not here.
+    var uploads = 0
     /// Why the last upload failed; nil when it did not.
     var trouble: UploadTrouble?
   }

@@ -39,6 +39,7 @@ extension Filesystem {
     if configuration.probesEarly, staged.size > PartLayout.firstPartSize {
       conditions.prepareCompletion(on: staging.workers)
     }
+    content.withState { $0.uploads += 1 }
     do throws(WriteError) {
       try markDirectory(of: view, for: plan)
       outcome = try upload(
@@ -46,6 +47,7 @@ extension Filesystem {
         UploadOrder(
           plan.target, condition: plan.condition, conditions: conditions, version: version, background ?? cancellation))
     } catch {
+      content.withState { $0.uploads -= 1 }
       if case .superseded = error { return }
       let code: ObjectStoreError.Code? = if case .store(let cause) = error { cause.code } else { nil }
       // Removed by somebody, the version that it is a change of is as gone as one that was replaced.
@@ -61,6 +63,7 @@ extension Filesystem {
     }
     let (stored, posix, unkept) = finish(outcome, plan)
     tree.committed(inode, stored, posix: posix, content) { state in
+      state.uploads -= 1
       state.version = stored
       state.replaces = nil
       state.isPlaceholder = false

@@ -24,10 +24,13 @@ public final class FilesystemThreads: Sendable {
   }
 
   /// Waits for what is under way, and ends the threads, after the filesystems were shut down.
-  public func shutdown() {
+  /// - Parameter cut: ends the requests. What an earlier mount left may still be on its way when a mount fails, for as
+  ///   long as the server is silent; it is kept.
+  public func shutdown(cuttingOff cut: () -> Void = {}) {
     uploads.shutdown()
-    flushes.shutdown()
     parts.shutdown()
+    cut()
+    flushes.shutdown()
   }
 }
 

@@ -236,7 +236,7 @@ extension Tree {
   private func drop(_ content: FileContent, of id: InodeID, _ state: inout State) -> StagedFile? {
     let unneeded: (isUnneeded: Bool, staged: StagedFile?) = content.withState { state in
       let holdsUnsent = !state.orphaned && (state.staged?.isDirty ?? false) && state.staged?.failure == nil
-      guard state.opens == 0, !holdsUnsent else { return (false, nil) }
+      guard state.opens == 0, state.uploads == 0, !holdsUnsent else { return (false, nil) }
       defer { state.staged = nil }
       return (true, state.staged)
     }

@@ -6,7 +6,8 @@ public import HTTPTransport
 ///
 /// Thread-safe. Every call blocks until it is answered or has failed: never make one on the transport's event thread.
 /// Calls that only read are repeated a few times when the service is busy or out of reach; creating and deleting only
-/// when nothing was done for certain: the request was not sent, or turned away as one too many (429). The API key appears in no description and no error.
+/// when nothing was done for certain: the request was not sent, or turned away as one too many (429). The API key appears
+/// in no description and no error.
 public struct ControlPlane: Sendable {
   /// Where the service is.
   public static let defaultBaseURL = "https://api.wayscloud.services"

@@ -54,6 +54,29 @@ import Testing
     #expect(try bench.names("d") == ["new", "old"])
   }
 
+  @Test func aNewFileThatIsClosedAtTheVeryEndOfItsUploadStays() throws {
+    let bench = try Bench(lifetime: 100, writeMode: .writeback)
+    // What is known of the directory is believed from now on.
+    #expect(try bench.names("").isEmpty)
+    let handle = try bench.create("new")
+    try bench.write(pattern(9 << 20), to: handle)
+    try bench.filesystem.flush(handle, bench.context)
+    let steps = Mutex<[FailingObjectStore.Kind]>([])
+    bench.store.setRule { operation in
+      let isStored = steps.withLock { steps in
+        defer { steps.append(operation.kind) }
+        return steps.last == .completeUpload
+      }
+      // The bucket has it, and the mount is about to note that.
+      if isStored, operation.kind == .head { bench.filesystem.release(handle) }
+      return nil
+    }
+    bench.runUploads()
+    #expect(steps.withLock { $0.suffix(2) } == [.completeUpload, .head])
+    #expect(try bench.names("") == ["new"] && bench.stat("new").size == 9 << 20)
+    #expect(bench.filesystem.pending().paths.isEmpty)
+  }
+
   @Test func whoChangesAProgramDuringItsUploadTakesItsPrivileges() throws {
     let bench = try Bench(lifetime: 100)
     try bench.save("a", "one".utf8)

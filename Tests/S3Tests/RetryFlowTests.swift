@@ -90,6 +90,19 @@ import Testing
     #expect(http.requests.count == 6 + 2 + 1 + 1)
   }
 
+  @Test func aBucketThatFailsLeavesTheOthersTheirRetries() throws {
+    let isBusy = Atomic(true)
+    let http = ScriptedHTTP { request, _ in
+      let isAnswered = request.url.contains("/good/") && !isBusy.exchange(false, ordering: .relaxed)
+      return isAnswered ? .ok(objectHeaders(length: 1)) : .refusal(500, "InternalError")
+    }
+    let client = try scriptedClient(http, budget: 30)
+    for _ in 0..<4 { #expect(failure { () throws(ObjectStoreError) in try client.bucket("bad").head("key") } != nil) }
+    #expect(http.requests.count == 6 + 2 + 1 + 1)
+    #expect(try client.bucket("good").head("key").size == 1)
+    #expect(http.requests.count == 10 + 2)
+  }
+
   @Test func theClockIsCorrectedOnceAndRemembered() throws {
     let date = HTTPHeader("Date", "Fri, 24 May 2013 02:00:00 GMT")
     let http = ScriptedHTTP { request, _ in

@@ -195,7 +195,10 @@ extension MountSettings {
     options.allowOther = allowOther
     options.allowNonEmpty = allowNonEmpty
     // Calls that wait for one bucket must not be all there are.
-    if target == .account { options.workerThreads *= 4 }
+    if target == .account {
+      options.workerThreads *= 4
+      options.maxBackground *= 4
+    }
     options.passthrough = keepsReads && passesThrough
     options.fuseOptions = KernelFlag.allCases.filter(kernelFlags.contains).map(\.rawValue)
     return options

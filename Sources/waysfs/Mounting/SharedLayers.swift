@@ -97,9 +97,10 @@ final class SharedLayers: Sendable {
 
   /// Stops the threads, after those of the buckets. The last call.
   func shutDown() {
-    threads.shutdown()
-    reading.shutDown()
-    transport.shutdown()
+    threads.shutdown {
+      reading.shutDown()
+      transport.shutdown()
+    }
     cache?.shutDown()
   }
 
