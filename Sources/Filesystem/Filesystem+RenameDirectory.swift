@@ -103,7 +103,9 @@ extension Filesystem {
       return copyMarker(entry.key, to: newKey, cancellation, done)
     }
     if entry.size <= ServerSideCopy.singleCopyLimit {
-      let request = CopyRequest(from: entry.key, to: newKey, sourceMatch: entry.etag)
+      let request = CopyRequest(
+        from: entry.key, to: newKey, sourceMatch: entry.etag,
+        storageClass: ObjectAttributes.storageClass(ofCopyFrom: entry.storageClass))
       return store.copy(request, cancellation) { done($0.map(\.etag)) }
     }
     // Many requests for one object: its own thread of control.
@@ -111,8 +113,8 @@ extension Filesystem {
       done(
         Result { () throws(ObjectStoreError) in
           try ServerSideCopy.copy(
-            from: entry.key, to: newKey, size: entry.size, etag: entry.etag, attributes: nil, in: self.store,
-            cancellation
+            from: entry.key, to: newKey, size: entry.size, etag: entry.etag, attributes: nil,
+            storageClass: entry.storageClass, in: self.store, cancellation
           ).etag
         })
     }
