@@ -25,7 +25,7 @@ extension Filesystem {
       try copyTree(move, &copies, context.cancellation)
     } catch {
       // Should this process die meanwhile, the next mount does the whole rename.
-      undo(move, copies, there)
+      undo(move, copies, there, late(context.cancellation, seconds: 30))
       noted.map(end)
       throw log.report("rename of a directory", error)
     }
@@ -48,9 +48,10 @@ extension Filesystem {
     let source = markerKey(move.source)
     let destination = markerKey(move.destination)
     if move.newParent != move.parent { try ensureMarked(move.newParent, cancellation) }
+    let late = late(cancellation, seconds: 10)
     // A directory that is only a prefix may be renamed too; its new name gets a marker in any case.
     let marker = try waitFor { (done: @escaping StoreCompletion<ETag>) in
-      copyMarker(source, to: destination, cancellation, done)
+      copyMarker(source, to: destination, late, done)
     }
     var token: String?
     repeat {
@@ -62,7 +63,8 @@ extension Filesystem {
         let results: [Result<ETag, ObjectStoreError>] = fanOut(
           over: entries, limit: configuration.parallelRequests
         ) { entry, done in
-          copy(entry, to: Self.moved(entry.key, source, destination), cancellation, done)
+          if cancellation?.isCancelled == true { return done(.failure(.interrupted)) }
+          copy(entry, to: Self.moved(entry.key, source, destination), late, done)
         }
         for (entry, result) in zip(entries, results) {
           copies.append(
@@ -73,6 +75,16 @@ extension Filesystem {
       if let failure { throw failure }
       token = page.continuation
     } while token != nil
+  }
+
+  /// A server goes on with a copy whose asker has gone, and would make it when what is there was taken back. So a signal
+  /// begins no more of them, and those under way get a while to come to their end.
+  private func late(_ cancellation: Cancellation?, seconds: Double) -> Cancellation? {
+    cancellation.map { cancellation in
+      let late = Cancellation()
+      cancellation.addHandler { [uploads] in uploads.add(after: seconds) { late.cancel() } }
+      return late
+    }
   }
 
   /// What may be made at the same time. A server that keeps real directories (SeaweedFS) loses what a marker carries when

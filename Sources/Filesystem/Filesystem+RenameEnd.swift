@@ -73,19 +73,19 @@ extension Filesystem {
   /// Takes away what a rename that failed has made, with claims on both names: the same command must find things as they
   /// were. What somebody else has stored there stays.
   /// - Parameter there: the marker of the empty directory that was to be replaced.
-  func undo(_ move: Move, _ copies: [TreeCopy], _ there: ObjectMetadata?) {
+  func undo(_ move: Move, _ copies: [TreeCopy], _ there: ObjectMetadata?, _ cancellation: Cancellation?) {
     let root = markerKey(move.destination)
     let begun = Dictionary(copies.map { ($0.to, $0) }, uniquingKeysWith: { first, _ in first })
     do throws(ObjectStoreError) {
-      let found = try everything(below: root)
+      let found = try everything(below: root, cancellation)
       let foreign = found.filter { $0.key != root && !(begun[$0.key]?.made($0) ?? false) }
       var made = Set(found.map(\.key)).subtracting(foreign.map(\.key))
       if there != nil || !foreign.isEmpty { made.remove(root) }
-      try deleteAll(Array(made))
+      try deleteAll(Array(made), cancellation)
       if let there {
         try putMarker(
           move.destination, PosixAttributes(there), isMarked: DirectoryMark.isSet(on: there),
-          keeping: there.userMetadata, condition: .none, nil)
+          keeping: there.userMetadata, condition: .none, cancellation)
       }
     } catch {
       log.error(
@@ -100,11 +100,14 @@ extension Filesystem {
   // MARK: Both
 
   /// All objects whose keys start with that of a directory's marker.
-  func everything(below prefix: ObjectKey) throws(ObjectStoreError) -> [ListEntry] {
+  func everything(
+    below prefix: ObjectKey, _ cancellation: Cancellation? = nil
+  ) throws(ObjectStoreError) -> [ListEntry] {
     var entries: [ListEntry] = []
     var token: String?
     repeat {
-      let page = try store.list(ListRequest(prefix: prefix.string, delimited: false, continuation: token))
+      let page = try store.list(
+        ListRequest(prefix: prefix.string, delimited: false, continuation: token), cancellation)
       entries += page.entries
       token = page.continuation
     } while token != nil
@@ -112,13 +115,16 @@ extension Filesystem {
   }
 
   /// Deletes objects; goes on after those that the server refuses, and throws why it refused the first of them.
-  private func deleteAll(_ keys: [ObjectKey]) throws(ObjectStoreError) {
+  private func deleteAll(
+    _ keys: [ObjectKey], _ cancellation: Cancellation? = nil
+  ) throws(ObjectStoreError) {
     let perRequest = 1000
     // Markers last, the deepest first: a server that keeps real directories refuses to remove one that is not empty.
     let sorted = keys.filter { !$0.isMarker } + keys.filter { $0.isMarker }.sorted(by: >)
     var first: ObjectStoreError?
     for start in stride(from: 0, to: sorted.count, by: perRequest) {
-      let refused = try store.deleteMany(Array(sorted[start..<min(start + perRequest, sorted.count)]), nil)
+      let refused = try store.deleteMany(
+        Array(sorted[start..<min(start + perRequest, sorted.count)]), cancellation)
       first = first ?? refused.values.first { !$0.mayPass } ?? refused.values.first
     }
     if let first { throw first }

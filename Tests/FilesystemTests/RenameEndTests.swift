@@ -52,6 +52,52 @@ import Testing
     #expect(try bench.load("src/1") == Array("x1".utf8))
   }
 
+  @Test func copiesUnderWayWhenASignalComesAreWaitedForAndTakenBack() throws {
+    let bench = try Bench()
+    try fill(bench)
+    let (gate, cancellation) = (Gate(), Cancellation())
+    // Markers come first: the copies of the objects are not begun any more.
+    bench.store.setRule { $0.kind == .put && $0.key == ObjectKey("dst/sub/") ? .hold(gate) : nil }
+    let result = OneShot<Errno?>()
+    let context = CallContext(uid: 1000, gid: 100, cancellation: cancellation)
+    let thread = Thread.start(name: "test") {
+      result.fulfil(
+        failure {
+          try bench.filesystem.rename(.root, FileName("src"), to: .root, FileName("dst"), .replace, context)
+        })
+    }
+    gate.waitForArrival()
+    cancellation.cancel()
+    #expect(gate.waitingCount == 1)
+    gate.open()
+    thread?.join()
+    #expect(result.wait() == .interrupted)
+    #expect(bench.store.count(.copy) == 0)
+    #expect(below("dst", bench) == [] && below("src", bench).count == 7)
+  }
+
+  @Test func whoDoesNotAnswerIsNotWaitedForEndlessly() throws {
+    let bench = try Bench()
+    try fill(bench)
+    let (gate, cancellation) = (Gate(), Cancellation())
+    bench.store.setRule { $0.kind == .copy && $0.source == ObjectKey("src/2") ? .hold(gate) : nil }
+    let result = OneShot<Errno?>()
+    let context = CallContext(uid: 1000, gid: 100, cancellation: cancellation)
+    let thread = Thread.start(name: "test") {
+      result.fulfil(
+        failure {
+          try bench.filesystem.rename(.root, FileName("src"), to: .root, FileName("dst"), .replace, context)
+        })
+    }
+    gate.waitForArrival()
+    cancellation.cancel()
+    // What is scheduled happens: the patience is over.
+    bench.runUploads()
+    thread?.join()
+    #expect(result.wait() == .interrupted)
+    #expect(below("src", bench).count == 7)
+  }
+
   @Test func theEmptyDirectoryThatWasToBeReplacedIsWhatItWas() throws {
     let bench = try Bench()
     try fill(bench)
