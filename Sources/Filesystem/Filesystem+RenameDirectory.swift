@@ -35,7 +35,7 @@ extension Filesystem {
     // Where that cannot be noted, the next mount finds out by itself what is copied.
     if let noted { try? update(noted, to: intent) }
     let copied = Dictionary(copies.map { ($0.from.key, $0.from) }, uniquingKeysWith: { first, _ in first })
-    if let error = removeOld(move, copied, noted) {
+    if let error = removeOld(move, copied, noted, late(context.cancellation, seconds: 30)) {
       throw log.report("rename of a directory: some names stay in both places", error)
     }
   }
@@ -79,7 +79,7 @@ extension Filesystem {
 
   /// A server goes on with a copy whose asker has gone, and would make it when what is there was taken back. So a signal
   /// begins no more of them, and those under way get a while to come to their end.
-  private func late(_ cancellation: Cancellation?, seconds: Double) -> Cancellation? {
+  func late(_ cancellation: Cancellation?, seconds: Double) -> Cancellation? {
     cancellation.map { cancellation in
       let late = Cancellation()
       cancellation.addHandler { [uploads] in uploads.add(after: seconds) { late.cancel() } }

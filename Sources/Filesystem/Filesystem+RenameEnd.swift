@@ -9,15 +9,18 @@ extension Filesystem {
 
   /// Removes the old names, with a claim on both; what the server does not remove now, later: everything has its new name
   /// already, and the journal knows what is left to do.
-  /// - Parameter copied: the objects of the old names, as they were when they were copied.
+  /// - Parameters:
+  ///   - copied: the objects of the old names, as they were when they were copied.
+  ///   - cancellation: nobody waits any more; what is left goes later, too.
   /// - Returns: an error that waiting does not mend.
   func removeOld(
-    _ move: Move, _ copied: [ObjectKey: ListEntry], _ noted: JournalIntent?, attempt: Int = 1
+    _ move: Move, _ copied: [ObjectKey: ListEntry], _ noted: JournalIntent?, attempt: Int = 1,
+    _ cancellation: Cancellation? = nil
   ) -> ObjectStoreError? {
     do throws(ObjectStoreError) {
-      // Nobody stops this any more: half a directory under its old name is of no use.
-      try keepDirectory(move.parent, nil)
-      let isGone = try removeCopied(below: markerKey(move.source), copied)
+      try keepDirectory(move.parent, cancellation)
+      let isGone = try removeCopied(
+        below: markerKey(move.source), copied, isLater: attempt > 1, cancellation)
       // Until now the bucket had something under the old name.
       if !isGone || attempt > 1 { tree.distrust(move.name, in: move.parent) }
     } catch {
@@ -47,20 +50,25 @@ extension Filesystem {
 
   /// Removes the objects of a directory that were copied to another name, as far as they are what was copied: what others
   /// have stored meanwhile came after the rename, and stays, with the directories that it is in.
+  /// - Parameter isLater: the program has gone on meanwhile, and may have made directories of the old names. Else a marker
+  ///   is what was copied also when its time is another: that of a real directory may change with what is in it.
   /// - Returns: whether nothing is left.
-  func removeCopied(below root: ObjectKey, _ copied: [ObjectKey: ListEntry]) throws(ObjectStoreError) -> Bool {
+  func removeCopied(
+    below root: ObjectKey, _ copied: [ObjectKey: ListEntry], isLater: Bool = false, _ cancellation: Cancellation? = nil
+  ) throws(ObjectStoreError) -> Bool {
     var (gone, stays, markers): ([ObjectKey], [ObjectKey], [ObjectKey]) = ([], [], [])
-    for entry in try everything(below: root) {
-      let original = copied[entry.key]
-      if entry.key.isMarker, original?.etag == entry.etag {
-        markers.append(entry.key)
-      } else if original?.etag == entry.etag, original?.lastModified == entry.lastModified {
-        gone.append(entry.key)
+    for entry in try everything(below: root, cancellation) {
+      let isMarker = entry.key.isMarker
+      if let original = copied[entry.key], original.etag == entry.etag,
+        original.lastModified == entry.lastModified || (isMarker && !isLater)
+      {
+        if isMarker { markers.append(entry.key) } else { gone.append(entry.key) }
       } else {
         stays.append(entry.key)
       }
     }
-    try deleteAll(gone + markers.filter { marker in !stays.contains { $0.hasPrefix(marker.string) } })
+    let empty = markers.filter { marker in !stays.contains { $0.hasPrefix(marker.string) } }
+    try deleteAll(gone + empty, cancellation)
     guard let first = stays.first else { return true }
     log.warning(
       "a directory was renamed while somebody else changed it; what they stored keeps its old name",

@@ -196,6 +196,46 @@ import Testing
     #expect(bench.journal.takeUp(log: bench.filesystem.log).intents.isEmpty)
   }
 
+  @Test func whatWasMadeUnderTheOldNameMeanwhileStays() throws {
+    let bench = try Bench()
+    try fill(bench)
+    bench.store.setRule { $0.kind == .deleteMany ? .fail(.throttled) : nil }
+    try bench.rename("src", to: "dst")
+    bench.store.setRule { _ in nil }
+    // A program clears up by itself, and begins anew.
+    for key in below("src/", bench) { try bench.memory.delete(key) }
+    bench.clock.advance(seconds: 20)
+    try bench.makeDirectory("src")
+    try bench.makeDirectory("src/sub")
+    bench.runUploads()
+    #expect(below("src", bench).map(\.string) == ["src/", "src/sub/"])
+    #expect(try bench.names("src") == ["sub"])
+  }
+
+  @Test func aSignalLeavesTheRemovalToTheBackground() throws {
+    let bench = try Bench()
+    try fill(bench)
+    let (gate, cancellation) = (Gate(), Cancellation())
+    bench.store.setRule { $0.kind == .deleteMany ? .hold(gate) : nil }
+    let result = OneShot<Errno?>()
+    let context = CallContext(uid: 1000, gid: 100, cancellation: cancellation)
+    let thread = Thread.start(name: "test") {
+      result.fulfil(
+        failure {
+          try bench.filesystem.rename(.root, FileName("src"), to: .root, FileName("dst"), .replace, context)
+        })
+    }
+    gate.waitForArrival()
+    cancellation.cancel()
+    // What is scheduled happens: the patience is over.
+    bench.runUploads()
+    thread?.join()
+    #expect(result.wait() == nil)
+    gate.open()
+    bench.runUploads()
+    #expect(below("src", bench) == [] && below("dst/", bench).count == 8)
+  }
+
   @Test func theNextMountRemovesThemOtherwise() throws {
     let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
     do {
