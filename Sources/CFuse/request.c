@@ -1,6 +1,3 @@
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include "internal.h"
 
 void waysfs_request_caller(waysfs_request request, uint32_t *uid, uint32_t *gid) {
@@ -9,10 +6,7 @@ void waysfs_request_caller(waysfs_request request, uint32_t *uid, uint32_t *gid)
   *gid = caller->gid;
 }
 
-bool waysfs_request_is_own(waysfs_request request) {
-  /* The kernel names the thread that calls. Signal 0 is not sent: this asks whether there is such a thread here. */
-  return syscall(SYS_tgkill, getpid(), fuse_req_ctx(request)->pid, 0) == 0;
-}
+int32_t waysfs_request_process(waysfs_request request) { return fuse_req_ctx(request)->pid; }
 
 /* libfuse calls this with the lock of the request held: answering it from here would deadlock. */
 static void interrupted(fuse_req_t request, void *token) {

@@ -67,7 +67,7 @@ public struct FileUpload: Hashable, Sendable {
 extension Filesystem {
   /// The files that the bucket does not have as they are, those of earlier mounts included. Does not block for I/O.
   public func unsentFiles() -> [FileUpload] {
-    let files = tree.filesInUse().compactMap { view in view.content.flatMap { upload(view, $0) } }
+    let files = tree.filesInUse(where: \.isDirty).compactMap { view in view.content.flatMap { upload(view, $0) } }
     return files
       + leftBook.all.flatMap { group in
         let (files, trouble) = group.withState { ($0.files, $0.trouble) }

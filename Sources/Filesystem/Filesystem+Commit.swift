@@ -47,7 +47,9 @@ extension Filesystem {
           plan.target, condition: plan.condition, conditions: conditions, version: version, background ?? cancellation))
     } catch {
       if case .superseded = error { return }
-      if case .store(let cause) = error, cause.code == .preconditionFailed {
+      let code: ObjectStoreError.Code? = if case .store(let cause) = error { cause.code } else { nil }
+      // Removed by somebody, the version that it is a change of is as gone as one that was replaced.
+      if code == .preconditionFailed || (code == .notFound && staged.needsBase) {
         guard let errno = keepBoth(inode, content, staged, plan.target, version) else { return }
         note(error, on: content)
         throw errno

@@ -101,7 +101,7 @@ extension Filesystem {
   /// Uploads everything that is not in the bucket yet; called when no more requests come.
   /// - Returns: the paths of files that could not be sent, now or ever; their bytes are kept in the journal.
   public func drain() -> [String] {
-    let files = tree.filesInUse().filter { $0.content?.isDirty ?? false }
+    let files = tree.filesInUse(where: \.isDirty)
     let left = sendNow(left(below: "")).map { path($0.group.key) }
     let failed = uploadAll(files).map { $0.file.path ?? "(removed)" }
     return left + failed + leftBook.givenUp.map(path)

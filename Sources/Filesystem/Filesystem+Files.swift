@@ -307,6 +307,12 @@ extension Filesystem {
     throw .staleNFSFileHandle
   }
 
+  /// The same when that came to light in a close or fsync; and there may be no name any more that they could go to.
+  private func requireStored(_ file: FileHandle) throws(Errno) {
+    let isNowhere = file.hasWritten && file.content.isDirty && tree.view(file.inode)?.path == nil
+    guard !file.isDisowned, !isNowhere else { throw .staleNFSFileHandle }
+  }
+
   /// The staged file to write to, made from the version the handle has open.
   private func stagedForWriting(_ file: FileHandle) throws(Errno) -> StagedFile {
     guard file.content.withState({ $0.epoch }) == file.epoch else { throw .staleNFSFileHandle }
@@ -324,6 +330,8 @@ extension Filesystem {
       }
       let made = try stage(base, for: content)
       content.withState { $0.staged = made }
+      // Somebody else may have removed the file meanwhile: what is written now would go nowhere.
+      guard content.isOrphaned || tree.view(inode)?.path != nil else { throw .staleNFSFileHandle }
       return made
     }
   }
@@ -343,7 +351,7 @@ extension Filesystem {
       if let error = untoldError(of: file.content) { throw error }
     }
     // Another handle's close may have met a conflict while this one waited for it.
-    if file.isDisowned { throw .staleNFSFileHandle }
+    try requireStored(file)
   }
 
   /// fsync(2).
@@ -356,7 +364,7 @@ extension Filesystem {
       try keepAndSend(file.inode, file.content, as: .synced, durable: true)
       if let error = standingError(of: file.content) { throw error }
     }
-    if file.isDisowned { throw .staleNFSFileHandle }
+    try requireStored(file)
   }
 
   /// The last descriptor of an open is gone. What a memory map wrote after the close is sent now.

@@ -12,7 +12,11 @@ extension Tree {
     let now = now
     return withState { state in
       guard let directory = state.nodes[parent], directory.type == .directory else { return nil }
-      if let old = state.child(name, of: parent) { state.detach(old) }
+      if let old = state.child(name, of: parent) {
+        // Somebody else has removed it, or it would not be made: who has it open is told with the next write.
+        _ = old.content?.staged?.retireIfClean()
+        state.detach(old)
+      }
       let node = state.add(name, to: directory, type: type, posix: posix)
       state.give(content, to: node)
       node.version = version
@@ -172,10 +176,12 @@ extension Tree {
   }
 
   /// All files that are open or hold unsent bytes.
-  func filesInUse() -> [NodeView] {
+  /// - Parameter isWanted: which of them; the path of one that is not wanted is not put together.
+  func filesInUse(where isWanted: (FileContent) -> Bool = { _ in true }) -> [NodeView] {
     let now = now
     return withState { state in
-      state.inUse.compactMap { state.nodes[$0] }.map { view($0, state, now) }
+      state.inUse.compactMap { state.nodes[$0] }.filter { $0.content.map(isWanted) ?? false }
+        .map { view($0, state, now) }
     }
   }
 

@@ -158,17 +158,13 @@ extension Tree {
   ) -> Node? {
     let existing = state.child(name, of: directory.id)
     if let existing, existing.isLocal { return existing }
-    if let existing, existing.type == .directory, remote == nil, holdsLocalFiles(existing, state) { return existing }
-    guard let remote else {
-      if let existing { state.detach(existing) }
-      return nil
-    }
-    let type = fileType(of: remote, known: existing)
-    if let existing, existing.type == type {
+    let type = remote.map { fileType(of: $0, known: existing) }
+    if let existing, existing.type == type, let remote {
       learn(existing, remote, known, &state)
       return existing
     }
-    if let existing { state.detach(existing) }
+    if let existing, !release(existing, &state) { return existing }
+    guard let remote, let type else { return nil }
     let node = state.add(name, to: directory, type: type, posix: PosixAttributes())
     learn(node, remote, known, &state)
     if type == .directory { takeForeseen(node, &state) }
@@ -233,6 +229,16 @@ extension Tree {
     }
   }
 
+  /// Takes a node out of its directory whose name stands for something else in the bucket now, or for nothing. Who has it
+  /// open for writing is told with the next write, since that would go nowhere.
+  /// - Returns: false, and nothing has happened, when something of it, or below it, is not in the bucket yet.
+  private func release(_ node: Node, _ state: inout State) -> Bool {
+    if node.type == .directory, holdsLocalFiles(node, state) { return false }
+    guard node.content?.staged?.retireIfClean() ?? true else { return false }
+    state.detach(node)
+    return true
+  }
+
   private func holdsLocalFiles(_ directory: Node, _ state: State) -> Bool {
     directory.children.values.contains { id in
       guard let child = state.nodes[id] else { return false }
@@ -248,9 +254,8 @@ extension Tree {
       if let parent = node.parent.flatMap({ state.nodes[$0] }) {
         if parent.hasMoved(since: start) { return .moved }
         if parent.touch(of: node.name, since: start) != nil { return .present }
-        if node.type == .directory, remote == nil, holdsLocalFiles(node, state) { return .present }
         guard let remote, fileType(of: remote, known: node) == node.type else {
-          state.detach(node)
+          guard release(node, &state) else { return .present }
           // It shows something else, or something that is not there any more.
           parent.listing = nil
           return remote == nil ? .gone : .replaced

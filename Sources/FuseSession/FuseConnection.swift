@@ -16,13 +16,16 @@ final class FuseConnection: @unchecked Sendable {
   let operations: any FileOperations
   let log: Logger
   let metrics: OperationMetrics?
+  let asker: AskingProcess?
   private let interrupted = Mutex<[Cancellation]>([])
 
   init(
-    options: MountOptions, operations: any FileOperations, metrics: OperationMetrics?, log: Logger
+    options: MountOptions, operations: any FileOperations, metrics: OperationMetrics?, asker: AskingProcess?,
+    log: Logger
   ) throws(FuseSessionError) {
     self.operations = operations
     self.metrics = metrics
+    self.asker = asker
     self.log = log
     raw = try makeRawSession(options)
     waysfs_session_set_context(raw, Unmanaged.passUnretained(self).toOpaque())

@@ -47,8 +47,11 @@ struct FuseReply: ~Copyable, @unchecked Sendable {
     return CallContext(uid: uid, gid: gid, cancellation: cancellation)
   }
 
-  /// Whether this process itself asks.
-  var isOwn: Bool { request.map { waysfs_request_is_own($0) } ?? false }
+  /// Whether the process asks that sees whether the mount answers.
+  var isOwn: Bool {
+    guard let request, let asker = connection.asker else { return false }
+    return waysfs_request_process(request) == asker.pid
+  }
 
   /// Answers with what `send` sends; returns whether that reached the caller.
   private consuming func answer(_ send: (waysfs_request) -> Int32) -> Bool {

@@ -33,14 +33,17 @@ public final class FuseSession: Sendable {
 
   /// Prepares a mount; nothing is mounted yet.
   ///
-  /// - Parameter metrics: counts the kernel's requests.
+  /// - Parameters:
+  ///   - metrics: counts the kernel's requests.
+  ///   - asker: who asks for `ask`, made for the mount point.
   /// - Throws: `badOption` for options libfuse does not know.
   public init(
-    options: MountOptions, operations: any FileOperations, metrics: OperationMetrics? = nil, log: Logger
+    options: MountOptions, operations: any FileOperations, metrics: OperationMetrics? = nil,
+    asker: AskingProcess? = nil, log: Logger
   ) throws(FuseSessionError) {
     self.options = options
     self.log = log
-    connection = try FuseConnection(options: options, operations: operations, metrics: metrics, log: log)
+    connection = try FuseConnection(options: options, operations: operations, metrics: metrics, asker: asker, log: log)
     invalidator = Invalidator(connection)
   }
 
@@ -134,12 +137,12 @@ public final class FuseSession: Sendable {
   }
 
   /// Has the kernel ask the session something that is answered from memory (statvfs(3), which leaves nothing in the page
-  /// cache), and blocks until the answer is there: for ever if nobody answers. Returns at once when the mount is gone or
-  /// hidden. For a thread of its own.
+  /// cache), and blocks until the answer is there: for ever if nobody answers. Returns at once when there is nobody who
+  /// could ask, the mount is gone or hidden, or cannot be reached without asking the filesystem that its mount point is
+  /// on. For a thread of its own.
   public func ask() {
     guard let entry, (try? MountTable.current())?.top(at: entry.mountpoint)?.mountID == entry.mountID else { return }
-    var answer = statvfs()
-    _ = statvfs(entry.mountpoint, &answer)
+    connection.asker?.ask()
   }
 
   /// The mount while it is there.

@@ -1,5 +1,6 @@
 import AccountTree
 import Basics
+import FuseSession
 import HTTPTransport
 import Logging
 import ObjectStore
@@ -9,7 +10,8 @@ import S3
 enum Composition {
   /// Builds the engine of a mount: key pair, transport, store, caches, filesystem, session.
   static func connect(
-    _ plan: MountPlan, _ log: Logger, _ cancellation: Cancellation, _ progress: (String) -> Void
+    _ plan: MountPlan, _ asker: AskingProcess?, _ log: Logger, _ cancellation: Cancellation,
+    _ progress: (String) -> Void
   ) throws(Failure) -> any MountEngine {
     let (settings, keys) = try credentials(plan, log, cancellation, progress)
     if !settings.endpoint.isTLS, !settings.endpoint.isLoopback {
@@ -29,10 +31,10 @@ enum Composition {
       switch settings.target {
       case .bucket(let reference):
         try check(hasty.bucket(reference.bucket), reference.prefix, settings, cancellation)
-        return try Mount(of: reference, SharedLayers(settings, client, transport, log))
+        return try Mount(of: reference, SharedLayers(settings, client, transport, log), asker)
       case .account:
         let (directory, first) = try directory(plan, settings, client, hasty, log, cancellation)
-        return try Mount(ofAll: directory, first, SharedLayers(settings, client, transport, log))
+        return try Mount(ofAll: directory, first, SharedLayers(settings, client, transport, log), asker)
       }
     } catch {
       transport.shutdown()

@@ -7,7 +7,9 @@ import WritePath
 /// Uploads what earlier mounts of a bucket left, without mounting it.
 struct RecoverUpload {
   let plan: MountPlan
-  var connect: Connect = Composition.connect
+  var connect: Connect = { plan, log, cancellation, progress throws(Failure) in
+    try Composition.connect(plan, nil, log, cancellation, progress)
+  }
   var show: (String) -> Void = { writeAll(STDOUT_FILENO, Array("\($0)\n".utf8)) }
   var makeWait: (_ purpose: String) -> ProgressWait = { ProgressWait(purpose: $0) }
 

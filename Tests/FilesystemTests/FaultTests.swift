@@ -4,6 +4,7 @@ import SystemPackage
 import Testing
 
 @testable import Filesystem
+@testable import WritePath
 
 @Suite struct FaultTests {
   @Test func aFailedUploadIsAnErrorOfCloseAndIsMadeUpLater() throws {
@@ -82,6 +83,54 @@ import Testing
     #expect(bench.text("a") == "theirs")
     #expect(bench.memory.files.count == 2)
     #expect(try bench.load("a") == Array("theirs".utf8))
+  }
+
+  /// The name is gone, and what is written would go nowhere.
+  @Test(arguments: [WriteMode.close, .writeback], [false, true])
+  func whoWritesToAFileThatSomebodyRemovedIsTold(mode: WriteMode, isMadeAnew: Bool) throws {
+    let bench = try Bench(writeMode: mode)
+    let handle = try bench.create("a")
+    try bench.write("ours".utf8, to: handle)
+    try bench.filesystem.flush(handle, bench.context)
+    bench.runUploads()
+    try bench.memory.delete(ObjectKey("a"), nil)
+    bench.clock.advance(seconds: 11)
+    if isMadeAnew { try bench.close(try bench.create("a", exclusive: true)) }
+    #expect(try bench.exists("a") == isMadeAnew)
+    #expect(failure { try bench.write("more".utf8, to: handle, at: 4) } == .staleNFSFileHandle)
+    bench.filesystem.release(handle)
+    #expect(bench.filesystem.drain() == [])
+    #expect(bench.text("a") == (isMadeAnew ? "" : nil))
+  }
+
+  /// What is unsent has the name, whatever somebody else puts in the place of the directory.
+  @Test func aDirectoryWithUnsentFilesIsNotTakenForAFile() throws {
+    let bench = try Bench()
+    try bench.makeDirectory("d")
+    let handle = try bench.create("d/a")
+    try bench.write("ours".utf8, to: handle)
+    try bench.memory.delete(ObjectKey("d/"), nil)
+    try bench.put("d", "theirs")
+    bench.clock.advance(seconds: 11)
+    #expect(try bench.stat("d").mode & 0o170000 == 0o040000)
+    try bench.close(handle)
+    #expect(bench.text("d/a") == "ours" && bench.text("d") == "theirs")
+  }
+
+  @Test(arguments: [WriteMode.close, .writeback])
+  func aChangeOfWhatSomebodyRemovedIsKeptForAPerson(mode: WriteMode) throws {
+    let bench = try Bench(writeMode: mode)
+    try bench.put("a", "0123456789")
+    let handle = try bench.open("a", writes: true)
+    try bench.write("AB".utf8, to: handle, at: 3)
+    try bench.memory.delete(ObjectKey("a"), nil)
+    let closed = failure { try bench.filesystem.flush(handle, bench.context) }
+    #expect(closed == (mode == .close ? .staleNFSFileHandle : nil))
+    bench.runUploads()
+    #expect(failure { try bench.close(handle) } == .staleNFSFileHandle)
+    #expect(bench.filesystem.drain() == ["a"])
+    #expect(try JournalInventory.read(root: bench.directory.path).map(\.state) == [.stranded])
+    #expect(bench.memory.files.isEmpty)
   }
 
   @Test func aServerWithoutConditionsGetsACheckInstead() throws {

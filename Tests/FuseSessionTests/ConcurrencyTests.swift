@@ -51,6 +51,31 @@ import Testing
     }
   }
 
+  /// The directory it is mounted on may be on a filesystem that hangs: that is no fault of this one.
+  @Test func askingDoesNotWaitForTheFilesystemOfTheMountPoint() throws {
+    let (hangs, gate) = (Signal(), Signal())
+    var hooks = FakeFilesystem.Hooks(lifetime: 0)
+    hooks.lookup = { (_, _) throws(Errno) in if hangs.isSet { _ = gate.wait(seconds: 3 * patience) } }
+    let outer = FakeFilesystem(hooks)
+    outer.add("directory", mode: S_IFDIR | 0o755)
+    try withMount(outer) { (outside) throws in
+      let path = outside.at("directory")
+      try withMount(FakeFilesystem(), asks: true, adjusting: { $0.mountpoint = path }) { (mount) throws in
+        let session = mount.session
+        session.ask()
+        hangs.set()
+        let asked = Signal()
+        let thread = try startThread {
+          session.ask()
+          asked.set()
+        }
+        #expect(asked.wait())
+        gate.set()
+        pthread_join(thread, nil)
+      }
+    }
+  }
+
   @Test func anOwnQuestionGoesTheWayOfARequestAndWaitsForAThread() throws {
     let (inside, gate, asked) = (Signal(), Signal(), Signal())
     var hooks = FakeFilesystem.Hooks()
@@ -58,7 +83,7 @@ import Testing
       inside.set()
       if !gate.wait(seconds: 3 * patience) { throw .timedOut }
     }
-    try withMount(FakeFilesystem(hooks), adjusting: { $0.workerThreads = 1 }) { (mount) throws in
+    try withMount(FakeFilesystem(hooks), asks: true, adjusting: { $0.workerThreads = 1 }) { (mount) throws in
       let (path, session) = (mount.path, mount.session)
       let before = session.load
       session.ask()
@@ -78,7 +103,7 @@ import Testing
   }
 
   @Test func aMountThatIsGoneIsNotAsked() throws {
-    try withMount(FakeFilesystem()) { (mount) throws in
+    try withMount(FakeFilesystem(), asks: true, adjusting: { _ in }) { (mount) throws in
       try mount.session.unmount(lazy: true)
       mount.session.ask()
     }

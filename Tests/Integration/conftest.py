@@ -3,6 +3,7 @@
 import contextlib
 import signal
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -12,7 +13,7 @@ from support.mounts import ForegroundMount, Mount, Waysfs
 from support.processes import daemons, is_mounted, kill_all, mount_points
 from support.proxy import Proxy
 from support.sandbox import Sandbox
-from support.servers import Bucket, Server
+from support.servers import REGION, Bucket, Server
 
 DEFAULT_TIME_LIMIT = 60
 # So many times as long is waited before a test counts as hanging: others may want the processors, too.
@@ -202,6 +203,24 @@ def account_mount(sandbox, waysfs, tmp_path):
     yield make
     results = [waysfs.run("umount", point, check=False) for point in mounted if is_mounted(point)]
     assert all(result.returncode == 0 for result in results), results
+
+
+@pytest.fixture
+def storage(sandbox, proxy):
+    """A server before that of the sandbox, for a test to disturb; `options` lead a mount to it."""
+    made = proxy()
+    made.target = urlsplit(sandbox.endpoint)
+    made.options = ("--endpoint", made.endpoint, "--region", REGION)
+    return made
+
+
+@pytest.fixture
+def control(sandbox, proxy):
+    """The same before the control plane; `environment` leads a mount to it."""
+    made = proxy()
+    made.target = urlsplit(sandbox.api_url)
+    made.environment = {**sandbox.environment, "WAYSCLOUD_API_URL": made.endpoint}
+    return made
 
 
 # MARK: Limits and reports

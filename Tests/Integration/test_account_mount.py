@@ -18,7 +18,7 @@ from support.errors import fails
 from support.patterns import MIB, pattern
 from support.processes import daemons, is_mounted, wait_until_ended
 from support.proxy import Answer
-from support.servers import REGION, others
+from support.servers import others
 
 BUSY = Answer(503, body=b"<Error><Code>SlowDown</Code></Error>")
 
@@ -46,24 +46,6 @@ def journals(cache, bucket):
 
 def unsent(cache, bucket):
     return [path for journal in journals(cache, bucket) for path in journal.glob("files/*.record")]
-
-
-@pytest.fixture
-def storage(sandbox, proxy):
-    """A server before that of the sandbox, for a test to disturb; `options` lead a mount to it."""
-    made = proxy()
-    made.target = urlsplit(sandbox.endpoint)
-    made.options = ("--endpoint", made.endpoint, "--region", REGION)
-    return made
-
-
-@pytest.fixture
-def control(sandbox, proxy):
-    """The same before the control plane; `environment` leads a mount to it."""
-    made = proxy()
-    made.target = urlsplit(sandbox.api_url)
-    made.environment = {**sandbox.environment, "WAYSCLOUD_API_URL": made.endpoint}
-    return made
 
 
 # MARK: What is seen
@@ -460,6 +442,36 @@ def test_what_was_left_of_a_bucket_nobody_enters_is_sent(sandbox, waysfs, accoun
         assert stored == f"of {bucket}".encode() * 1000
 
 
+@pytest.mark.time_limit(120)
+def test_what_was_left_of_a_bucket_is_sent_when_it_is_listed_again(
+    sandbox, waysfs, account_mount, control, storage, tmp_path
+):
+    def without_second(request, forward):
+        answer = forward()
+        if request.path == "/v1/storage/buckets":
+            buckets = [each for each in json.loads(answer.body)["buckets"] if each["name"] != sandbox.second]
+            answer.body = json.dumps({"buckets": buckets, "total": len(buckets)}).encode()
+            answer.headers = [(name, value) for name, value in answer.headers if name.lower() != "content-length"]
+        return answer
+
+    options = ("--write-mode", "writeback", "--metadata-ttl", "200ms", *storage.options)
+    root = account_mount("--all", *options, environment=control.environment)
+    refuse_uploads(storage, sandbox.second)
+    (root / sandbox.second / "unsent").write_bytes(b"precious" * 1000)
+    assert waysfs.run("umount", root, check=False).returncode == 2
+    root.rmdir()
+    storage.script = lambda request, forward: forward()
+    control.script = without_second
+    root = account_mount("--all", *options, environment=control.environment)
+    assert sandbox.first in os.listdir(root) and sandbox.second not in os.listdir(root)
+    assert unsent(tmp_path / "cache", sandbox.second)
+    control.script = lambda request, forward: forward()
+    # Nobody goes there: the list is read, and not more.
+    eventually(lambda: sandbox.second in os.listdir(root), "the bucket is listed")
+    eventually(lambda: not unsent(tmp_path / "cache", sandbox.second), "what was left is sent")
+    assert sandbox.s3.get_object(Bucket=sandbox.second, Key="unsent")["Body"].read() == b"precious" * 1000
+
+
 @pytest.mark.time_limit(240)
 def test_the_end_takes_in_every_bucket(sandbox, waysfs, account_mount, storage, tmp_path):
     root = account_mount("--all", "--write-mode", "writeback", *storage.options)
@@ -547,5 +559,13 @@ def test_with_a_key_pair_alone_the_server_lists(server, new_bucket, mount):
         other.rmdir()
     (other / "file").unlink()
     other.rmdir()
+    # What the first file begins in the background is no reason to keep the bucket.
+    for _ in range(5):
+        other.mkdir()
+        with pytest.raises(FileExistsError):
+            other.mkdir()
+        (other / "file").touch()
+        (other / "file").unlink()
+        other.rmdir()
     assert other.name not in [entry["Name"] for entry in bucket.client.list_buckets()["Buckets"]]
     assert not other.exists()

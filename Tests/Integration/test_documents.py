@@ -59,11 +59,13 @@ def test_every_document_can_be_found():
 
 # MARK: Commands
 
-# What the types of commands are called.
+# What the types of commands are called, without those that are parts of others.
 COMMANDS = {
     name
     for path in ROOT.glob("Sources/waysfs/**/*.swift")
-    for name in re.findall(r'CommandConfiguration\(\s*commandName: "([^"]+)"', path.read_text())
+    for name in re.findall(
+        r'^  static let configuration = CommandConfiguration\(\s*commandName: "([^"]+)"', path.read_text(), re.MULTILINE
+    )
 }
 
 

@@ -93,6 +93,7 @@ def test_ready_when_the_mount_answers(bucket, service, manager, proxy):
     started = []
     starting.start()
     eventually(lambda: hold.held, "the server is asked")
+    manager.wait(f"STATUS=Starting: connecting to {middle.endpoint}")
     assert "READY=1" not in manager.lines
     hold.release()
     manager.wait("READY=1")
@@ -132,7 +133,25 @@ def test_why_it_could_not_start(bucket, manager, waysfs, tmp_path):
     with process:
         assert process.wait(30) == 1
     manager.hears("STATUS=Cannot mount: .*127.0.0.1:1.*")
+    # Also what is known before anybody is asked.
+    (tmp_path / "mount" / "file").touch()
+    with waysfs.start(*arguments, below=manager.below, stderr=subprocess.PIPE) as process:
+        assert process.wait(30) == 1
+    manager.hears("STATUS=Cannot mount: .* is not empty.*")
     assert "READY=1" not in manager.lines
+
+
+def test_a_server_that_does_not_answer_in_time(bucket, manager, waysfs, tmp_path, proxy):
+    middle = proxy(bucket.server)
+    hold = Hold(middle, lambda request: True)
+    (tmp_path / "mount").mkdir()
+    arguments = ["mount", bucket.name, tmp_path / "mount", "--foreground", "--endpoint", middle.endpoint]
+    arguments += ["--cache-dir", tmp_path / "cache", "--mount-timeout", "3s"]
+    with waysfs.start(*arguments, below=manager.below, stderr=subprocess.PIPE, text=True) as process:
+        said = process.communicate(timeout=30)[1]
+    hold.drop()
+    assert process.returncode == 1 and f"did not answer within 3 s (connecting to {middle.endpoint})" in said
+    manager.hears("STATUS=Cannot mount: the mount did not answer within 3 s .*")
 
 
 class Stall:
@@ -184,6 +203,25 @@ def test_the_watchdog_is_fed_only_while_the_mount_answers(service, manager):
     manager.wait("WATCHDOG=1", 3)
     manager.wait("STATUS=Serving")
     assert "the mount answers again" in mounted.log_text()
+
+
+def test_who_asks_the_mount_keeps_nothing_of_it_open(service, manager):
+    """A thread that waits for the answer to a request that was taken up cannot be killed. If it were one of the process
+    that serves the mount, which then keeps the device open, that would never end."""
+    mounted = service()
+    manager.wait("WATCHDOG=1", 2)
+    (asker,) = map(int, Path(f"/proc/{mounted.pid}/task/{mounted.pid}/children").read_text().split())
+    assert Path(f"/proc/{asker}/comm").read_text() == "waysfs-check\n"
+    assert sorted(os.listdir(f"/proc/{asker}/fd")) == ["0", "1"]
+    stall = Stall(mounted.pid)
+    try:
+        manager.wait("STATUS=The mount does not answer")
+        os.kill(mounted.pid, signal.SIGKILL)
+        eventually(stall.is_over, "its threads end, and with them the request that nobody answers")
+    finally:
+        stall.end()
+    mounted.may_be_dead = True
+    eventually(lambda: not is_alive(mounted.pid) and not is_alive(asker), "both processes end")
 
 
 def test_a_server_that_is_away_is_no_reason_to_stop_feeding(bucket, service, manager, proxy):
@@ -410,6 +448,9 @@ def test_the_journal_gets_levels_and_fields(background, bucket, waysfs, tmp_path
         # The socket goes; in the foreground there still is standard error, where the level stands in front.
         journal.close()
         eventually(lambda: world.shows("FSTYPE") == "fuse.waysfs", "it is mounted")
+        if background:
+            # The one that has started it is about to end.
+            assert process.wait(30) == 0
         daemon = [pid for pid in world.processes() if b"mount" in Path(f"/proc/{pid}/cmdline").read_bytes()][0]
         os.kill(daemon, signal.SIGTERM)
         eventually(lambda: not is_alive(daemon), "it ends")

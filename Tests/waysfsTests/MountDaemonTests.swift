@@ -179,6 +179,27 @@ struct MountDaemonTests {
     #expect(access(path, F_OK) != 0)
   }
 
+  @Test func aServerThatDoesNotAnswerInTimeIsGivenUp() throws {
+    let record = try RuntimeRecord(
+      directory: directory.path, contents: RecordContents(pid: getpid(), source: "s", mountPoint: "/mnt"))
+    defer { record.finish() }
+    let hasty = MountPlan(
+      target: plan.target, mountPoint: plan.mountPoint, layers: [], context: plan.context,
+      credentials: plan.credentials, settings: try MountSettingsTests.settings(["--mount-timeout", "1s"]))
+    let daemon = MountDaemon(plan: hasty, log: log, readiness: .nobody())
+    let failure = #expect(throws: Failure.self) {
+      try daemon.run(
+        connect: { _, _, cancellation, progress throws(Failure) in
+          progress("connecting")
+          let cancelled = OneShot<Void>()
+          cancellation.addHandler { cancelled.fulfil(()) }
+          cancelled.wait()
+          throw Failure("cancelled")
+        }, probe: { _ throws(Failure) in }, record: record, startSignals: { _ in true })
+    }
+    #expect(failure?.reason == "the mount did not answer within 1 s (connecting)")
+  }
+
   @Test func aFailedMountLeavesNothing() throws {
     let engine = FakeEngine(mountFailure: Failure("no"))
     #expect(throws: Failure("no")) { try run(engine) }

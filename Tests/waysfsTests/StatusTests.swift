@@ -1,7 +1,4 @@
-import Basics
-import Glibc
 import Metrics
-import Synchronization
 import Testing
 
 @testable import waysfs
@@ -76,12 +73,14 @@ struct StatusModelTests {
     for (isFinishing, phase) in [(false, MountPhase.serving), (true, .finishing)] {
       var status = fullStatus()
       status.phase = phase
-      let text = String(decoding: try StatusJSON.encode(status).get(), as: UTF8.self)
-      let earlier = text.replacing("\"state\":\"\(phase.rawValue)\",", with: "", maxReplacements: 1)
-        .replacing("\"started_seconds\":1795365506.123,", with: "")
-      #expect(earlier.contains("\"is_finishing\":\(isFinishing)") && !earlier.contains("started_seconds"))
+      // Sorted, a key a line: those two are not the last ones.
+      let text = String(decoding: try StatusJSON.encode(status, pretty: true).get(), as: UTF8.self)
+      let lines = text.split(separator: "\n")
+      let earlier = lines.filter { !$0.hasPrefix("  \"started_seconds\"") && !$0.hasPrefix("  \"state\"") }
+      #expect(earlier.count == lines.count - 2 && earlier.contains("  \"is_finishing\" : \(isFinishing),"))
       status.startedSeconds = nil
-      #expect(try StatusJSON.decode(MountStatus.self, from: Array(earlier.utf8)).get() == status)
+      let bytes = Array(earlier.joined(separator: "\n").utf8)
+      #expect(try StatusJSON.decode(MountStatus.self, from: bytes).get() == status)
     }
   }
 
@@ -172,6 +171,18 @@ struct StatusModelTests {
     }
   }
 
+  @Test func whatIsDrawnFitsTheTerminal() {
+    let terminal = TerminalSize(columns: 20, rows: 5)
+    #expect(terminal.drawing("a\n\nb") == "\u{1B}[Ha\u{1B}[K\r\n\u{1B}[K\r\nb\u{1B}[K\r\n\u{1B}[J")
+    let long = (1...50).map { "line \($0) of a table that is wide" }.joined(separator: "\n")
+    let lines = terminal.drawing(long).split(separator: "\r\n")
+    #expect(lines.count == 5 && lines[0] == "\u{1B}[Hline 1 of a table t\u{1B}[K")
+    #expect(lines[2] == "line 3 of a table t\u{1B}[K" && lines[3] == "... and 47 more lin\u{1B}[K")
+    #expect(lines[4] == "\u{1B}[J")
+    #expect(TerminalSize(columns: 1, rows: 1).drawing("ab\ncd").hasPrefix("\u{1B}[H.\u{1B}[K\r\n"))
+    #expect(TerminalSize(of: -1) == nil)
+  }
+
   static let durations: [(Double, String)] = [
     (0, "0 us"), (0.0000125, "13 us"), (0.0034, "3.4 ms"), (0.0999, "99.9 ms"), (0.25, "250 ms"), (2.25, "2.3 s"),
     (75, "75 s"), (1e300, "1000000000 s"),
@@ -180,251 +191,5 @@ struct StatusModelTests {
   @Test(arguments: durations)
   func duration(_ seconds: Double, _ text: String) {
     #expect(StatusText.duration(seconds) == text)
-  }
-}
-
-struct PrometheusTests {
-  private static func lines(_ findings: [MountFinding]) -> [String] {
-    PrometheusText(findings).text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
-  }
-
-  @Test func everyMetricIsOneGroupWithHelpAndType() {
-    let lines = Self.lines([finding(fullStatus()), finding(fullStatus(mountPoint: "/mnt/other")), deadFinding])
-    #expect(lines.last == "")
-    var seen: [String] = []
-    for (index, line) in lines.enumerated() where line.hasPrefix("# HELP ") {
-      let name = String(line.split(separator: " ")[2])
-      #expect(!seen.contains(name))
-      seen.append(name)
-      #expect(lines[index + 1].hasPrefix("# TYPE \(name) "))
-      let samples = lines[(index + 2)...].prefix { !$0.hasPrefix("#") && !$0.isEmpty }
-      #expect(!samples.isEmpty && samples.allSatisfy { $0.hasPrefix(name) })
-    }
-    #expect(seen == MetricName.allCases.map(\.rawValue))
-  }
-
-  @Test func samplesAreWhatTheReportSays() {
-    let lines = Self.lines([finding(fullStatus()), deadFinding])
-    let labels = "mountpoint=\"/mnt/photos\",bucket=\"photos\",prefix=\"2024/\""
-    for line in [
-      "waysfs_up{mountpoint=\"/mnt/photos\"} 1", "waysfs_up{mountpoint=\"/mnt/dead\"} 0",
-      "waysfs_state{mountpoint=\"/mnt/photos\",state=\"serving\"} 1",
-      "waysfs_state{mountpoint=\"/mnt/photos\",state=\"dead\"} 0",
-      "waysfs_state{mountpoint=\"/mnt/dead\",state=\"serving\"} 0",
-      "waysfs_state{mountpoint=\"/mnt/dead\",state=\"dead\"} 1",
-      "waysfs_start_time_seconds{mountpoint=\"/mnt/photos\"} 1795365506.123",
-      "waysfs_requests_total{\(labels),operation=\"GetObject\"} 100",
-      "waysfs_request_errors_total{\(labels),operation=\"GetObject\",code=\"throttled\"} 3",
-      "waysfs_request_duration_seconds_bucket{\(labels),operation=\"GetObject\",le=\"+Inf\"} 100",
-      "waysfs_request_duration_seconds_count{\(labels),operation=\"GetObject\"} 100",
-      "waysfs_failed_files{\(labels)} 1", "waysfs_kept_files{\(labels),kind=\"quarantined\"} 2",
-      "waysfs_memory_limit_bytes{mountpoint=\"/mnt/photos\"} 268435456",
-      "waysfs_operation_duration_seconds_count{mountpoint=\"/mnt/photos\",operation=\"read\"} 100",
-    ] {
-      #expect(lines.contains(line), "\(line)")
-    }
-    // 1 to 100 ms: up to 67.1 ms there are 67.
-    #expect(
-      lines.contains { $0.hasPrefix("waysfs_request_duration_seconds_bucket") && $0.contains("le=\"0.067108864\"} 67") }
-    )
-  }
-
-  /// Whoever watches it must not hear of a mount that works as it should.
-  @Test func aMountThatStartsIsUp() {
-    let lines = Self.lines([startingFinding()])
-    #expect(lines.contains("waysfs_up{mountpoint=\"/mnt/new\"} 1"))
-    #expect(lines.contains("waysfs_state{mountpoint=\"/mnt/new\",state=\"starting\"} 1"))
-    #expect(lines.contains("waysfs_state{mountpoint=\"/mnt/new\",state=\"serving\"} 0"))
-    #expect(!lines.contains { $0.contains("waysfs_info") || $0.contains("bucket=") })
-  }
-
-  /// A series for each mount, whatever becomes of it.
-  @Test func theStateIsNoLabelOfAnythingElse() {
-    func series(_ state: MountFinding.State) -> Set<Substring> {
-      var found = finding(fullStatus())
-      found.state = state
-      return Set(Self.lines([found]).compactMap { $0.split(separator: " ").first })
-    }
-    #expect(series(.serving) == series(.finishing))
-  }
-
-  @Test func bucketsOfAHistogramOnlyGrow() {
-    let counts = Self.lines([finding(fullStatus())])
-      .filter { $0.hasPrefix("waysfs_request_duration_seconds_bucket") }
-      .compactMap { $0.split(separator: " ").last.flatMap { UInt64($0) } }
-    #expect(counts.count == LatencyReport.bounds.count + 1 && counts == counts.sorted())
-  }
-
-  @Test func labelsAreEscaped() {
-    #expect(PrometheusText.escaped("a\"b\\c\nd") == "a\\\"b\\\\c\\nd")
-    var status = fullStatus()
-    status.mountPoint = "/mnt/\"x\"\\\ny"
-    let lines = Self.lines([finding(status)])
-    #expect(lines.contains("waysfs_memory_bytes{mountpoint=\"/mnt/\\\"x\\\"\\\\\\ny\"} 104857600"))
-  }
-
-  @Test func namesFollowTheRules() {
-    for name in MetricName.allCases {
-      #expect(name.rawValue.hasPrefix("waysfs_") && name.help.hasSuffix("."))
-      #expect(name.rawValue.utf8.allSatisfy { (0x61...0x7A).contains($0) || $0 == 0x5F })
-      #expect(name.rawValue.hasSuffix("_total") == (name.kind == .counter))
-      for label in name.labels { #expect(!["le", "quantile", "mountpoint"].contains(label)) }
-    }
-  }
-}
-
-struct MountSurveyTests {
-  private let directory: TemporaryDirectory
-  private let context: ProcessContext
-
-  init() throws {
-    directory = try TemporaryDirectory()
-    mkdir("\(directory.path)/waysfs", 0o700)
-    context = ProcessContext(
-      uid: geteuid(), gid: 0, workingDirectory: "/", environment: ["XDG_RUNTIME_DIR": directory.path])
-  }
-
-  @Test func theRecordOfADeadProcessGoesWithItsSocket() throws {
-    let folder = "\(directory.path)/waysfs"
-    let contents = RecordContents(pid: 1, source: "waysfs:x", mountPoint: "/nowhere/x")
-    let name = RuntimeDirectory.recordName(forMountPoint: "/nowhere/x")
-    _ = try directory.file("waysfs/\(name)", contents.text)
-    let socket = ControlSocket.path(forMountPoint: "/nowhere/x", in: folder)
-    let dead = try ControlSocket.make()
-    try ControlSocket.bind(dead, to: socket)
-    close(dead)
-    // Something that is no record stays.
-    let other = try directory.file("waysfs/other", contents.text)
-    let found = ForeignRecord.all(in: folder)
-    #expect(found.map(\.contents) == [contents] && found.first?.directory == folder)
-    for record in found where !record.isHeld { record.removeIfAbandoned() }
-    #expect(access("\(folder)/\(name)", F_OK) != 0 && access(socket, F_OK) != 0 && access(other, F_OK) == 0)
-  }
-
-  @Test func aProcessThatLivesIsAskedAndOneThatDoesNotAnswerIsSilent() throws {
-    let folder = "\(directory.path)/waysfs"
-    let record = try RuntimeRecord(
-      directory: folder, contents: RecordContents(pid: getpid(), source: "waysfs:x", mountPoint: "/nowhere/x"))
-    defer { record.finish() }
-    let seen = try #require(ForeignRecord.all(in: folder).first)
-    #expect(seen.isHeld)
-    seen.removeIfAbandoned()
-    #expect(ForeignRecord.all(in: folder).count == 1)
-    let server = try ControlServer(path: ControlSocket.path(forMountPoint: "/nowhere/x", in: folder)) { _ in
-      (try? StatusJSON.encode(fullStatus(mountPoint: "/nowhere/x")).get()).map { .ok($0) } ?? .error("no")
-    }
-    #expect(server.start())
-    defer { server.stop() }
-    let status = try StatusJSON.decode(MountStatus.self, from: try seen.ask(.status)).get()
-    #expect(status == fullStatus(mountPoint: "/nowhere/x"))
-  }
-
-  /// As somebody whose records can be anywhere, which root's cannot.
-  private func survey(_ ask: @escaping (ForeignRecord) throws(Failure) -> MountStatus) throws -> MountSurvey {
-    let user = geteuid() == 0 ? 54321 : geteuid()
-    try #require(chown("\(directory.path)/waysfs", user, gid_t.max) == 0)
-    var context = context
-    context.uid = user
-    return MountSurvey(context: context, ask: ask)
-  }
-
-  private func record() throws -> RuntimeRecord {
-    try RuntimeRecord(
-      directory: "\(directory.path)/waysfs",
-      contents: RecordContents(pid: getpid(), source: "waysfs:x", mountPoint: "/nowhere/x"))
-  }
-
-  @Test func aMountThatStartsIsNotSilent() throws {
-    let record = try record()
-    defer { record.finish() }
-    let starting = try #require(startingFinding().status)
-    let found = try survey { _ throws(Failure) in starting }.all()
-    #expect(found.map(\.state) == [.starting] && !found.contains(where: \.needsAttention))
-    let silent = try survey { _ throws(Failure) in throw Failure("no answer") }.all()
-    #expect(silent.map(\.state) == [.silent] && silent.allSatisfy(\.needsAttention))
-  }
-
-  @Test func aMountThatEndsWhileItIsAskedIsNotSilent() throws {
-    let record = try record()
-    let found = try survey { _ throws(Failure) in
-      record.finish()
-      throw Failure("its process has ended the conversation")
-    }.all()
-    #expect(found.isEmpty)
-  }
-
-  /// The record comes first, since the socket's name is this process's only under its lock.
-  @Test func theSocketMayComeAMomentLater() throws {
-    let record = try record()
-    defer { record.finish() }
-    let folder = "\(directory.path)/waysfs"
-    let answer = Mutex<[UInt8]?>(nil)
-    let done = Gateway()
-    let thread = Thread.start(name: "asks") {
-      answer.withLock { $0 = try? ForeignRecord.all(in: folder).first?.ask(.logLevel(nil)) }
-      done.open()
-    }
-    thread?.detach()
-    let path = ControlSocket.path(forMountPoint: "/nowhere/x", in: folder)
-    let server = try ControlServer(path: path) { _ in .ok([7]) }
-    #expect(server.start())
-    defer { server.stop() }
-    done.waitUntilOpen()
-    #expect(answer.withLock { $0 } == [7])
-  }
-
-  @Test func nothingIsMountedThere() {
-    #expect(throws: Failure.self) { try MountSurvey(context: context).one("/nowhere-at-all") }
-    #expect(throws: Failure.self) { try MountSurvey(context: context).one("/proc") }
-  }
-}
-
-/// docs/monitoring.md names what there is, and nothing else.
-struct MonitoringDocumentTests {
-  private func section(_ name: String) throws -> Substring {
-    let root = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
-    guard case .text(let text, _) = readSmallFile("/\(root)/docs/monitoring.md") else {
-      throw TestFailure("docs/monitoring.md cannot be read")
-    }
-    let begin = try #require(text.firstRange(of: "<!-- \(name) -->"))
-    let end = try #require(text.firstRange(of: "<!-- end of \(name) -->"))
-    return text[begin.upperBound..<end.lowerBound]
-  }
-
-  /// What stands between backticks.
-  private func words(_ text: Substring) -> Set<String> {
-    var words: Set<String> = []
-    for (index, piece) in text.split(separator: "`", omittingEmptySubsequences: false).enumerated()
-    where index % 2 == 1 {
-      words.insert(String(piece))
-    }
-    return words
-  }
-
-  @Test func metricsAreThoseOfTheDocument() throws {
-    let rows = try section("metrics").split(separator: "\n").filter { $0.hasPrefix("| `") }
-    let expected = MetricName.allCases.map { name in
-      let labels = name.labels.map { "`\($0)`" }.joined(separator: ", ")
-      return "| `\(name.rawValue)` | \(name.kind.rawValue) | \(labels) | \(name.help) |"
-    }
-    #expect(rows.map(String.init) == expected)
-  }
-
-  @Test func keysAreThoseOfTheDocument() throws {
-    var dead = deadFinding
-    dead.status = nil
-    let json = try Status.json([finding(fullStatus()), startingFinding(), dead])
-    // The keys of `errors` are codes.
-    let codes: Set = ["throttled", "notFound"]
-    var keys: Set<String> = []
-    for line in json.split(separator: "\n") {
-      let parts = line.split(separator: "\"", omittingEmptySubsequences: false)
-      if parts.count > 2, parts[2].hasPrefix(" :"), !codes.contains(String(parts[1])) { keys.insert(String(parts[1])) }
-    }
-    keys.subtract(["format_version", "mounts"])
-    let notKeys: Set = ["dirty", "uploading", "failed", "starting", "finishing", "notFound", "waysfs recover"]
-    let documented = try words(section("keys")).subtracting(notKeys)
-    #expect(keys.subtracting(documented).isEmpty, "not documented")
-    #expect(documented.subtracting(keys).isEmpty, "not there")
   }
 }

@@ -277,8 +277,8 @@ int waysfs_session_close_backing(struct waysfs_session *session, int32_t backing
 /* User and group of the caller. */
 void waysfs_request_caller(waysfs_request request, uint32_t *uid, uint32_t *gid);
 
-/* Whether the caller is this process. */
-bool waysfs_request_is_own(waysfs_request request);
+/* The thread that calls, which in a process with one thread is the process; 0 when it is not in this namespace. */
+int32_t waysfs_request_process(waysfs_request request);
 
 /*
  * Hands `token` to callbacks.interrupted when the kernel interrupts the request, at once if it already has. The token
@@ -339,6 +339,31 @@ size_t waysfs_add_entry(
  * no such mount, -EOPNOTSUPP when that has no disk cache.
  */
 int waysfs_warm(int file, uint64_t offset, uint64_t length, uint64_t *cached);
+
+/* --- asker.c --------------------------------------------------------------------------------------------------- */
+
+/* A process that asks a mount something, and the ends of its pipes that are kept here. */
+struct waysfs_asker {
+  int32_t process;
+  int questions;
+  int answers;
+};
+
+/*
+ * Starts such a process for the mount at an absolute path. It has nothing else open, ignores the signals that end a
+ * mount, and ends when the pipes are closed. Returns 0 or a negative errno.
+ */
+int waysfs_asker_start(struct waysfs_asker *asker, const char *path);
+
+/*
+ * Has it call statvfs(3), which leaves nothing in the page cache, and waits until that has returned; false when the
+ * process is gone. What the path leads through is asked nothing, since it might hang: where it would have to be (a mount
+ * point on NFS, for one), this returns at once. Before Linux 5.12 it is asked all the same. One caller at a time.
+ */
+bool waysfs_asker_ask(const struct waysfs_asker *asker);
+
+/* Ends it; when nobody asks. */
+void waysfs_asker_end(const struct waysfs_asker *asker);
 
 /* --- notify.c -------------------------------------------------------------------------------------------------- */
 

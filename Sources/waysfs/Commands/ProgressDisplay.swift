@@ -73,7 +73,7 @@ struct ProgressWait {
 
   /// Shows it on standard error.
   init(purpose: String) {
-    display = ProgressDisplay(width: Self.terminalWidth(), purpose: purpose)
+    display = ProgressDisplay(width: TerminalSize(of: STDERR_FILENO)?.columns, purpose: purpose)
   }
 
   init(
@@ -92,13 +92,5 @@ struct ProgressWait {
       if let text = display.step(pending(), at: Double(time.monotonic) / 1e9) { write(text) }
     }
     if let text = display.end() { write(text) }
-  }
-
-  /// The columns of standard error; nil when that is no terminal.
-  private static func terminalWidth() -> Int? {
-    guard isatty(STDERR_FILENO) == 1 else { return nil }
-    var size = winsize()
-    guard ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
-    return Int(size.ws_col)
   }
 }

@@ -82,14 +82,13 @@ struct Status {
 
   /// Shows it again and again; ends with Ctrl-C, or when the mount is gone.
   func watch(_ mountPoint: String?) throws(Failure) -> Never {
-    guard isatty(STDOUT_FILENO) == 1 else {
-      throw Failure("--watch draws on a terminal, and standard output is none", exitCode: .usage)
-    }
     while true {
       let text = text(try findings(mountPoint), isOne: mountPoint != nil)
-      // To the top, each line to its end, and what is below: so nothing flickers.
-      let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map { "\($0)\u{1B}[K\r\n" }
-      try show("\u{1B}[H\(lines.joined())\u{1B}[J")
+      // Each time: windows change their size.
+      guard let terminal = TerminalSize(of: STDOUT_FILENO) else {
+        throw Failure("--watch draws on a terminal, and standard output is none", exitCode: .usage)
+      }
+      try show(terminal.drawing(text))
       sleepInterval(seconds: 1)
     }
   }

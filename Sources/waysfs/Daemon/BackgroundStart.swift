@@ -83,7 +83,10 @@ struct BackgroundStart {
 
   /// Only what the child has mounted: what was there before the start is somebody else's, and may be in use.
   private func clearMount(before: UInt64?) {
-    ForeignRecord(mountPoint: mountPoint, directories: recordDirectories)?.removeIfAbandoned()
+    let record = ForeignRecord(mountPoint: mountPoint, directories: recordDirectories)
+    // The child is gone: a process that it has waited for may have mounted meanwhile.
+    guard record?.isHeld != true else { return }
+    record?.removeIfAbandoned()
     guard let mount = topMount, mount.isWaysfs, mount.mountID != before else { return }
     try? mount.unmount(lazy: true)
   }

@@ -70,7 +70,7 @@ final class MountDaemon: Sendable {
   private func start(
     connect: Connect, probe: (MountPlan) throws(Failure) -> Void, _ control: MountControl?
   ) throws(Failure) -> any MountEngine {
-    let engine = try connect(plan, log, cancellation) { note($0, control) }
+    let engine = try connectInTime(connect, control)
     do throws(Failure) {
       if cancellation.isCancelled { throw Failure("interrupted") }
       note("mounting on \(plan.mountPoint)", control)
@@ -90,6 +90,25 @@ final class MountDaemon: Sendable {
     }
     perform(.mounted)
     return engine
+  }
+
+  /// In the background whoever waits has the clock.
+  private func connectInTime(_ connect: Connect, _ control: MountControl?) throws(Failure) -> any MountEngine {
+    let seconds = plan.settings.mountTimeout
+    let limit = readiness.isBackground ? nil : TimeLimit(seconds: seconds) { [cancellation] in cancellation.cancel() }
+    defer { limit?.end() }
+    var last = "starting"
+    do throws(Failure) {
+      return try connect(plan, log, cancellation) { activity in
+        last = activity
+        note(activity, control)
+      }
+    } catch {
+      guard limit?.isOver == true else { throw error }
+      throw Failure(
+        "the mount did not answer within \(Int(seconds)) s (\(last))",
+        remedy: "Look into the log, or give it more time with --mount-timeout")
+    }
   }
 
   private func end(

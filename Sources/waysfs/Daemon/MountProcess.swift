@@ -9,15 +9,27 @@ struct MountProcess {
   let readiness: Readiness
   /// Who has started this process as a service; nil when nobody did.
   var manager: ServiceManager?
-  var connect: Connect = Composition.connect
   var time = TimeSource.system
 
   /// Checks, mounts, and runs until the mount has ended.
   func run() throws(Failure) -> ExitStatus {
     let threshold = LogThreshold(plan.settings.logLevel)
     let log = try openLog().logger(label: "waysfs", threshold)
+    do throws(Failure) {
+      return try run(log, threshold)
+    } catch {
+      manager?.tell([.status("Cannot mount: \(error.description)")])
+      log.error("cannot mount", metadata: ["reason": "\(error.description)"])
+      throw error
+    }
+  }
+
+  private func run(_ log: Logger, _ threshold: LogThreshold) throws(Failure) -> ExitStatus {
     DeadMount.clear(at: plan.mountPoint, recordDirectories: plan.context.recordDirectories, log)
     try check()
+    // Early, while this process is small. Without a watchdog it is asked only once.
+    var prober = AskingProcess(mountpoint: plan.mountPoint)
+    let asker = manager?.watchdog == nil ? nil : prober
     let directory = try RuntimeDirectory.prepare(uid: plan.context.uid, environment: plan.context.environment)
     var contents = RecordContents(pid: getpid(), source: plan.target.source, mountPoint: plan.mountPoint)
     contents.options = OptionList.text(plan.layers)
@@ -28,13 +40,17 @@ struct MountProcess {
     let daemon = MountDaemon(plan: plan, log: log, readiness: readiness, manager: manager)
     do throws(Failure) {
       return try daemon.run(
-        connect: connect, probe: Self.probe, record: record, control: control,
+        connect: { plan, log, cancellation, progress throws(Failure) in
+          try Composition.connect(plan, asker, log, cancellation, progress)
+        },
+        probe: { plan throws(Failure) in
+          try Self.probe(plan, prober)
+          prober = nil
+        }, record: record, control: control,
         detach: { if readiness.isBackground { Detachment.complete() } })
     } catch {
       control.stop()
       record.finish()
-      manager?.tell([.status("Cannot mount: \(error.description)")])
-      log.error("cannot mount", metadata: ["reason": "\(error.description)"])
       throw error
     }
   }
@@ -120,14 +136,12 @@ struct MountProcess {
     throw Failure("\(what) (\(path)) lies in the mount point", remedy: "Choose a place outside of it")
   }
 
-  /// The mount is in the kernel's table, and its root answers.
-  private static func probe(_ plan: MountPlan) throws(Failure) {
+  /// The mount is in the kernel's table, and it answers: `asker` returns when it does. This process does not ask by
+  /// itself (see `AskingProcess`): killed for taking too long, it would never end.
+  private static func probe(_ plan: MountPlan, _ asker: AskingProcess?) throws(Failure) {
     guard try MountTable.read().top(at: plan.mountPoint)?.isWaysfs == true else {
       throw Failure("the mount did not appear on \(plan.mountPoint)")
     }
-    var information = stat()
-    guard stat(plan.mountPoint, &information) == 0 else {
-      throw Failure("the mount does not answer: \(describe(errno: errno))", remedy: "Look into the log")
-    }
+    asker?.ask()
   }
 }

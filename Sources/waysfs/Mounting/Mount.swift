@@ -22,20 +22,22 @@ final class Mount: MountEngine {
   private var log: Logger { shared.log }
 
   /// Of one bucket.
-  init(of reference: BucketReference, _ shared: SharedLayers) throws(Failure) {
+  init(of reference: BucketReference, _ shared: SharedLayers, _ asker: AskingProcess?) throws(Failure) {
     self.shared = shared
     let bucket = try BucketLayers(reference, shared)
     buckets = OpenBuckets(shared)
     buckets.add(bucket)
     tree = nil
     initial = []
-    (session, reporter) = try Self.session(shared, bucket.filesystem, buckets)
+    (session, reporter) = try Self.session(shared, bucket.filesystem, buckets, asker)
     bucket.attach(session.kernelCache, session)
   }
 
   /// Of all buckets.
   /// - Parameter first: which there are now.
-  init(ofAll directory: any BucketDirectory, _ first: BucketAnswer, _ shared: SharedLayers) throws(Failure) {
+  init(
+    ofAll directory: any BucketDirectory, _ first: BucketAnswer, _ shared: SharedLayers, _ asker: AskingProcess?
+  ) throws(Failure) {
     self.shared = shared
     initial = first.buckets.map(\.name)
     let buckets = OpenBuckets(shared)
@@ -50,18 +52,18 @@ final class Mount: MountEngine {
       log: shared.log, unsent: { buckets.left }, noteAppeared: { buckets.appeared($0) }
     ) { name, kernel throws(Errno) in try buckets.open(name, kernel) }
     self.tree = tree
-    (session, reporter) = try Self.session(shared, tree, buckets)
+    (session, reporter) = try Self.session(shared, tree, buckets, asker)
     tree.attach(session.kernelCache)
     buckets.attach(session)
   }
 
   private static func session(
-    _ shared: SharedLayers, _ operations: any FileOperations, _ buckets: OpenBuckets
+    _ shared: SharedLayers, _ operations: any FileOperations, _ buckets: OpenBuckets, _ asker: AskingProcess?
   ) throws(Failure) -> (FuseSession, MountReporter) {
     let metrics = OperationMetrics()
     do throws(FuseSessionError) {
       let session = try FuseSession(
-        options: shared.settings.fuseOptions, operations: operations, metrics: metrics, log: shared.log)
+        options: shared.settings.fuseOptions, operations: operations, metrics: metrics, asker: asker, log: shared.log)
       let reporter = MountReporter(
         shared.settings, { buckets.reporters }, shared.pool, shared.memory, shared.cache, metrics)
       return (session, reporter)

@@ -66,7 +66,7 @@ extension OptionSpelling {
     help: "Mount every bucket of the account, each as a directory.",
     details: """
       There is no bucket to name then; in fstab the first field is '*' or 'none'. The memory, the connections, the journal \
-      and the disk cache are those of one mount, which the buckets share.
+      and the disk cache are those of one mount, which the buckets share; of the connections one alone gets three quarters.
       """)
   static let allowBucketChanges = OptionSpelling(
     name: "allow-bucket-changes", sets: .allowBucketChanges, argument: .none(means: "yes"),

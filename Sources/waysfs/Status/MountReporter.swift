@@ -36,8 +36,9 @@ final class BucketReporter: Sendable {
 
   /// Notes how much was transferred until now; called every half second or so.
   func sample() {
-    let (bytes, now) = (requests.bytes, time.monotonic)
     rates.withLock { rates in
+      // In here: two threads take samples, and the later time must not go with the smaller sum.
+      let (bytes, now) = (requests.bytes, time.monotonic)
       rates.received.add(total: bytes.received, at: now)
       rates.sent.add(total: bytes.sent, at: now)
     }

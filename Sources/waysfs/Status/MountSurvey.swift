@@ -72,21 +72,32 @@ struct MountSurvey {
   let context: ProcessContext
   /// Asks the process of a record that is alive.
   var ask: (ForeignRecord) throws(Failure) -> MountStatus = Self.askProcess
+  /// Where the records of a user may be.
+  var directories: (_ user: UInt32, ProcessContext) -> [String] = Self.directories(of:_:)
+  /// Reads the table of mounts.
+  var readTable: () throws(Failure) -> MountTable = { () throws(Failure) in try MountTable.read() }
+
+  /// How many of another user's processes are waited for that do not answer: a user may have a thousand of them.
+  private static let mostSilent = 3
 
   /// All mounts of this user; for root those of all users that are mounted.
   func all() throws(Failure) -> [MountFinding] {
-    let mounts = try MountTable.read().entries.filter { entry in
+    let mounts = try readTable().entries.filter { entry in
       entry.isWaysfs && (context.uid == 0 || entry.userID == context.uid)
     }
     var findings: [MountFinding] = []
     for user in Set([context.uid] + mounts.compactMap(\.userID)).sorted() {
-      for record in directories(of: user).flatMap({ ForeignRecord.all(in: $0) }) {
+      var silent = 0
+      for record in directories(user, context).flatMap({ ForeignRecord.all(in: $0) }) {
         let mount = mounts.last { $0.mountpoint.utf8.elementsEqual(record.contents.mountPoint.utf8) }
         // Who answers for somebody else's mount is not believed, and nobody else's process is asked without a mount.
         guard mount.map({ $0.userID == user }) ?? (user == context.uid),
           !findings.contains(where: { $0.isAt(record.contents.mountPoint) })
         else { continue }
-        if let finding = finding(record, mount, of: user) { findings.append(finding) }
+        let isAsked = user == context.uid || silent < Self.mostSilent
+        guard let finding = finding(record, mount, of: user, isAsked: isAsked) else { continue }
+        if finding.state == .silent { silent += 1 }
+        findings.append(finding)
       }
     }
     for mount in mounts where !findings.contains(where: { $0.isAt(mount.mountpoint) }) && Self.isThere(mount) {
@@ -120,7 +131,7 @@ struct MountSurvey {
     let mount = mounts.top(at: resolved)
     if let mount, !mount.isWaysfs { throw Failure("this is not a waysfs mount but \(mount.type) (\(mount.source))") }
     let users = [mount?.userID, context.uid].compactMap(\.self)
-    let record = ForeignRecord(mountPoint: resolved, directories: users.flatMap(directories))
+    let record = ForeignRecord(mountPoint: resolved, directories: users.flatMap { directories($0, context) })
     guard record != nil || mount != nil else { throw Self.nothing }
     return (record, mount)
   }
@@ -128,19 +139,22 @@ struct MountSurvey {
   private static let nothing = Failure("nothing is mounted there", remedy: "'waysfs status' lists the mounts")
 
   /// Where the records of a user may be, as far as nobody else can write there.
-  private func directories(of user: UInt32) -> [String] {
+  private static func directories(of user: UInt32, _ context: ProcessContext) -> [String] {
     let own = user == context.uid ? context.recordDirectories : []
     let all = own + RuntimeDirectory.candidates(uid: user, environment: [:]).filter { !own.contains($0) }
     return all.filter { RuntimeDirectory.problem(with: $0, uid: user) == nil }
   }
 
   /// Nil for a record that its process has left behind; it is removed, but nothing in directories of others.
-  private func finding(_ record: ForeignRecord, _ mount: MountTableEntry?, of user: UInt32) -> MountFinding? {
+  private func finding(
+    _ record: ForeignRecord, _ mount: MountTableEntry?, of user: UInt32, isAsked: Bool = true
+  ) -> MountFinding? {
     let contents = record.contents
     var finding = MountFinding(
       mountPoint: contents.mountPoint, source: contents.source, state: .serving, pid: contents.pid)
     if record.isHeld {
       do throws(Failure) {
+        guard isAsked else { throw Failure("its process is not asked, since others of user \(user) do not answer") }
         let status = try ask(record)
         finding.status = status
         finding.state = .init(status.phase)
@@ -185,12 +199,14 @@ struct MountSurvey {
 
 extension ForeignRecord {
   /// Asks the process that holds it.
-  func ask(_ request: ControlRequest) throws(Failure) -> [UInt8] {
+  /// - Parameter patience: seconds that it has to make its socket, and then for its answer.
+  func ask(_ request: ControlRequest, patience: Double = 3) throws(Failure) -> [UInt8] {
     var information = stat()
     guard lstat(directory, &information) == 0 else { throw Failure(describe(errno: errno)) }
     let path = ControlSocket.path(forMountPoint: contents.mountPoint, in: directory)
     // It comes a moment after the record, and goes a moment before it.
-    for _ in 0..<60 where access(path, F_OK) != 0 && isHeld { sleepInterval(seconds: 0.05) }
-    return try ControlClient().ask(request, at: path, owner: information.st_uid)
+    let moment = 0.05
+    for _ in 0..<Int(patience / moment) where access(path, F_OK) != 0 && isHeld { sleepInterval(seconds: moment) }
+    return try ControlClient(patience: patience).ask(request, at: path, owner: information.st_uid)
   }
 }

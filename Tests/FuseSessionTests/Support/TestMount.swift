@@ -15,7 +15,8 @@ final class TestMount: Sendable {
   let result = Mutex<FuseSessionError?>(nil)
 
   init(
-    _ filesystem: FakeFilesystem, metrics: OperationMetrics? = nil, _ adjust: (inout MountOptions) -> Void = { _ in }
+    _ filesystem: FakeFilesystem, metrics: OperationMetrics? = nil, asks: Bool = false,
+    _ adjust: (inout MountOptions) -> Void = { _ in }
   ) throws {
     guard access("/dev/fuse", F_OK) == 0 else {
       throw TestFailure("these tests need /dev/fuse, and it is missing: modprobe fuse, or --device /dev/fuse")
@@ -23,7 +24,9 @@ final class TestMount: Sendable {
     path = try makeTemporaryDirectory()
     var options = MountOptions(mountpoint: path, source: "waysfs:test")
     adjust(&options)
-    session = try FuseSession(options: options, operations: filesystem, metrics: metrics, log: quietLog)
+    let asker = asks ? AskingProcess(mountpoint: options.mountpoint) : nil
+    if asks, asker == nil { throw TestFailure("there is no process left") }
+    session = try FuseSession(options: options, operations: filesystem, metrics: metrics, asker: asker, log: quietLog)
     try session.mount()
     let ready = Signal()
     try onThread { [self] in
@@ -65,11 +68,11 @@ func withMount(
 
 /// With other options than the defaults.
 func withMount(
-  _ filesystem: FakeFilesystem, metrics: OperationMetrics? = nil, seconds: Int = 2 * patience,
+  _ filesystem: FakeFilesystem, metrics: OperationMetrics? = nil, seconds: Int = 2 * patience, asks: Bool = false,
   adjusting adjust: (inout MountOptions) -> Void,
   _ body: (TestMount) throws -> Void
 ) throws {
-  let mount = try TestMount(filesystem, metrics: metrics, adjust)
+  let mount = try TestMount(filesystem, metrics: metrics, asks: asks, adjust)
   let done = Signal()
   let watched = Signal()
   try onThread {
