@@ -109,12 +109,12 @@ extension Filesystem {
     guard !posix.isSame(as: present) else { return }
     let type = present.type ?? view.type
     let attributes = ObjectAttributes(
-      contentType: metadata.contentType,
+      contentType: metadata.contentType, headers: metadata.headers,
       userMetadata: posix.userMetadata(type: type, keeping: metadata.userMetadata))
     let version = try move(view, FileVersion(metadata), to: key(path)) { () throws(ObjectStoreError) in
       try ServerSideCopy.copy(
-        from: key(path), to: key(path), size: metadata.size, etag: metadata.etag, attributes: attributes, in: store,
-        cancellation
+        from: key(path), to: key(path), size: metadata.size, etag: metadata.etag, attributes: attributes,
+        storageClass: metadata.storageClass, in: store, cancellation
       ).etag
     }
     tree.committed(view.id, version, posix: posix)

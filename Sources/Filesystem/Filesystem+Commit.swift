@@ -149,9 +149,7 @@ extension Filesystem {
       // The same for the same state of the file, so that the journal sees whether anything is new.
       posix.changed = [posix.changed, modified].compactMap { $0 }.max() ?? configuration.time.wall
     }
-    let attributes = ObjectAttributes(
-      contentType: view.version?.contentType,
-      userMetadata: posix.userMetadata(type: .file, keeping: view.version?.foreign ?? [:]))
+    let attributes = ObjectAttributes(posix, keeping: view.version)
     return CommitPlan(
       target: UploadTarget(key: key(path), attributes: attributes),
       condition: replaced.map { .ifMatch($0) } ?? .ifAbsent, posix: posix,
@@ -171,9 +169,7 @@ extension Filesystem {
     var posix = posix
     posix.modified = nil
     posix.changed = nil
-    return ObjectAttributes(
-      contentType: version?.contentType,
-      userMetadata: posix.userMetadata(type: .file, keeping: version?.foreign ?? [:]))
+    return ObjectAttributes(posix, keeping: version)
   }
 
   /// Makes the stored attributes agree with the file's, and tells how the new version looks.
@@ -182,6 +178,7 @@ extension Filesystem {
   ) -> (FileVersion, PosixAttributes, unkept: ObjectStoreError?) {
     var version = FileVersion(etag: outcome.etag, size: outcome.size, lastModified: configuration.time.wall)
     version.contentType = plan.target.attributes.contentType
+    version.headers = plan.target.attributes.headers
     version.foreign = PosixAttributes().userMetadata(type: .file, keeping: plan.target.attributes.userMetadata)
     let isNamed = outcome.size <= PartLayout.firstPartSize || !conditions.areIgnored
     if outcome.attributes == plan.target.attributes, isNamed { return (version, plan.posix, nil) }
@@ -192,7 +189,8 @@ extension Filesystem {
     do throws(ObjectStoreError) {
       if differs {
         version.etag = try ServerSideCopy.copy(
-          from: key, to: key, size: outcome.size, etag: outcome.etag, attributes: plan.target.attributes, in: store
+          from: key, to: key, size: outcome.size, etag: outcome.etag, attributes: plan.target.attributes,
+          storageClass: nil, in: store
         ).etag
         return (version, plan.posix, nil)
       }
@@ -212,10 +210,18 @@ extension Filesystem {
 }
 
 extension ObjectAttributes {
+  /// What a file is stored with.
+  /// - Parameter version: what it replaces, whose foreign headers and type it keeps.
+  fileprivate init(_ posix: PosixAttributes, keeping version: FileVersion?) {
+    self.init(
+      contentType: version?.contentType, headers: version?.headers ?? [:],
+      userMetadata: posix.userMetadata(type: .file, keeping: version?.foreign ?? [:]))
+  }
+
   /// With the foreign headers and the type that a version keeps.
   fileprivate func merging(_ version: FileVersion) -> ObjectAttributes {
     ObjectAttributes(
-      contentType: version.contentType,
+      contentType: version.contentType, headers: version.headers,
       userMetadata: userMetadata.merging(version.foreign, uniquingKeysWith: { own, _ in own }))
   }
 }

@@ -41,7 +41,7 @@ extension Filesystem {
       if let hint { return try confirm(hint, path, cancellation) }
       let object = OneShot<Result<ObjectMetadata, ObjectStoreError>>()
       store.head(key(path), cancellation) { object.fulfil($0) }
-      let below = try store.list(
+      let below = try store.listSome(
         ListRequest(prefix: markerKey(path).string, delimited: false, limit: 1), cancellation)
       let answer = object.wait()
       if !below.entries.isEmpty || !below.prefixes.isEmpty {

@@ -107,7 +107,8 @@ extension Filesystem {
     let attributes = posix.markerAttributes(keeping: present?.userMetadata ?? foreign, isMarked: isMarked)
     if let present, present.size > 0 {
       _ = try ServerSideCopy.copy(
-        from: key, to: key, size: present.size, etag: present.etag, attributes: attributes, in: store, cancellation)
+        from: key, to: key, size: present.size, etag: present.etag, attributes: attributes,
+        storageClass: present.storageClass, in: store, cancellation)
     } else {
       try store.put(PutRequest(key, body: .bytes([]), attributes: attributes, condition: condition), cancellation)
     }

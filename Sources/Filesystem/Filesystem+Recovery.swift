@@ -209,7 +209,8 @@ extension Filesystem {
         found.userMetadata != target.attributes.userMetadata
       else { return }
       _ = try ServerSideCopy.copy(
-        from: stored.key, to: stored.key, size: found.size, etag: found.etag, attributes: target.attributes, in: store)
+        from: stored.key, to: stored.key, size: found.size, etag: found.etag, attributes: target.attributes,
+        storageClass: found.storageClass, in: store)
     } catch {
       // Somebody else's version has no place for ours.
       guard error.code != .preconditionFailed else { return }

@@ -15,9 +15,9 @@ extension Filesystem {
     let askedAt = tree.now
     let isEmpty: Bool
     do throws(ObjectStoreError) {
-      let page = try store.list(ListRequest(prefix: "", delimited: false, limit: 100), cancellation)
-      isEmpty = page.continuation == nil && page.entries.allSatisfy(isOwn)
-      if isEmpty { for entry in page.entries { try store.delete(entry.key, cancellation) } }
+      let own = try onlyOwn(below: ObjectKey(""), cancellation)
+      isEmpty = own != nil
+      for key in own ?? [] { try store.delete(key, cancellation) }
     } catch {
       throw log.report("rmdir", error)
     }
@@ -26,12 +26,28 @@ extension Filesystem {
     tree.learnMark(of: .root, nil, askedAt: askedAt)
   }
 
+  /// What waysfs keeps for itself below a key that ends in a slash, without that key; nil when there is anything else.
+  func onlyOwn(below root: ObjectKey, _ cancellation: Cancellation?) throws(ObjectStoreError) -> [ObjectKey]? {
+    var own: [ObjectKey] = []
+    var request = ListRequest(prefix: root.string, delimited: false, limit: 100)
+    repeat {
+      let page = try store.list(request, cancellation)
+      let others = page.entries.filter { $0.key != root }
+      guard others.allSatisfy({ isOwn($0, root) }) else { return nil }
+      own += others.map(\.key)
+      request.continuation = page.continuation
+    } while request.continuation != nil
+    return own
+  }
+
   /// Whether nobody sees an object, and nobody misses it: the mark of the root, or a scratch object so old that whoever
   /// made it has died over it.
-  private func isOwn(_ entry: ListEntry) -> Bool {
+  private func isOwn(_ entry: ListEntry, _ root: ObjectKey) -> Bool {
     if entry.key.string == DirectoryMark.rootName { return true }
     let minutes: Int64 = 5
-    return ConditionalWrites.isScratch(entry.key.string)
+    // By its bytes; with a slash it is in a directory, which is seen.
+    let name = String(decoding: entry.key.string.utf8.dropFirst(root.string.utf8.count), as: UTF8.self)
+    return ConditionalWrites.isScratch(name) && !name.utf8.contains(UInt8(ascii: "/"))
       && entry.lastModified.seconds < configuration.time.wall.seconds - minutes * 60
   }
 }

@@ -58,13 +58,13 @@ extension Filesystem {
     return view
   }
 
-  /// Whether a directory holds nothing but its marker, in the bucket and here.
+  /// Whether a directory holds nothing but its marker, in the bucket and here. Takes away what nobody sees in it.
   func isEmpty(_ view: NodeView, _ path: String, _ cancellation: Cancellation?) throws(Errno) -> Bool {
     if tree.descendants(of: view.id).contains(where: \.isLocal) { return false }
-    let marker = markerKey(path)
     do throws(ObjectStoreError) {
-      let page = try store.list(ListRequest(prefix: marker.string, delimited: false, limit: 2), cancellation)
-      return page.prefixes.isEmpty && page.entries.allSatisfy { $0.key == marker }
+      guard let own = try onlyOwn(below: markerKey(path), cancellation) else { return false }
+      for key in own { try store.delete(key, cancellation) }
+      return true
     } catch {
       throw log.report("listing", error)
     }

@@ -148,7 +148,7 @@ extension Filesystem {
       let moved = try self.move(view, version, to: key(move.destination)) { () throws(ObjectStoreError) in
         try ServerSideCopy.copy(
           from: key(move.source), to: key(move.destination), size: version.size, etag: version.etag, attributes: nil,
-          in: store, context.cancellation
+          storageClass: version.storageClass, in: store, context.cancellation
         ).etag
       }
       intent.phase = .deleting(moved.etag)

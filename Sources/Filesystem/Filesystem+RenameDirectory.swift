@@ -25,7 +25,7 @@ extension Filesystem {
       try copyTree(move, &copies, context.cancellation)
     } catch {
       // Should this process die meanwhile, the next mount does the whole rename.
-      undo(move, copies, there)
+      undo(move, copies, there, late(context.cancellation, seconds: 30))
       noted.map(end)
       throw log.report("rename of a directory", error)
     }
@@ -35,7 +35,7 @@ extension Filesystem {
     // Where that cannot be noted, the next mount finds out by itself what is copied.
     if let noted { try? update(noted, to: intent) }
     let copied = Dictionary(copies.map { ($0.from.key, $0.from) }, uniquingKeysWith: { first, _ in first })
-    if let error = removeOld(move, copied, noted) {
+    if let error = removeOld(move, copied, noted, late(context.cancellation, seconds: 30)) {
       throw log.report("rename of a directory: some names stay in both places", error)
     }
   }
@@ -48,9 +48,10 @@ extension Filesystem {
     let source = markerKey(move.source)
     let destination = markerKey(move.destination)
     if move.newParent != move.parent { try ensureMarked(move.newParent, cancellation) }
+    let late = late(cancellation, seconds: 10)
     // A directory that is only a prefix may be renamed too; its new name gets a marker in any case.
     let marker = try waitFor { (done: @escaping StoreCompletion<ETag>) in
-      copyMarker(source, to: destination, cancellation, done)
+      copyMarker(source, to: destination, late, done)
     }
     var token: String?
     repeat {
@@ -62,7 +63,8 @@ extension Filesystem {
         let results: [Result<ETag, ObjectStoreError>] = fanOut(
           over: entries, limit: configuration.parallelRequests
         ) { entry, done in
-          copy(entry, to: Self.moved(entry.key, source, destination), cancellation, done)
+          if cancellation?.isCancelled == true { return done(.failure(.interrupted)) }
+          copy(entry, to: Self.moved(entry.key, source, destination), late, done)
         }
         for (entry, result) in zip(entries, results) {
           copies.append(
@@ -73,6 +75,16 @@ extension Filesystem {
       if let failure { throw failure }
       token = page.continuation
     } while token != nil
+  }
+
+  /// A server goes on with a copy whose asker has gone, and would make it when what is there was taken back. So a signal
+  /// begins no more of them, and those under way get a while to come to their end.
+  func late(_ cancellation: Cancellation?, seconds: Double) -> Cancellation? {
+    cancellation.map { cancellation in
+      let late = Cancellation()
+      cancellation.addHandler { [uploads] in uploads.add(after: seconds) { late.cancel() } }
+      return late
+    }
   }
 
   /// What may be made at the same time. A server that keeps real directories (SeaweedFS) loses what a marker carries when
@@ -103,7 +115,9 @@ extension Filesystem {
       return copyMarker(entry.key, to: newKey, cancellation, done)
     }
     if entry.size <= ServerSideCopy.singleCopyLimit {
-      let request = CopyRequest(from: entry.key, to: newKey, sourceMatch: entry.etag)
+      let request = CopyRequest(
+        from: entry.key, to: newKey, sourceMatch: entry.etag,
+        storageClass: ObjectAttributes.storageClass(ofCopyFrom: entry.storageClass))
       return store.copy(request, cancellation) { done($0.map(\.etag)) }
     }
     // Many requests for one object: its own thread of control.
@@ -111,8 +125,8 @@ extension Filesystem {
       done(
         Result { () throws(ObjectStoreError) in
           try ServerSideCopy.copy(
-            from: entry.key, to: newKey, size: entry.size, etag: entry.etag, attributes: nil, in: self.store,
-            cancellation
+            from: entry.key, to: newKey, size: entry.size, etag: entry.etag, attributes: nil,
+            storageClass: entry.storageClass, in: self.store, cancellation
           ).etag
         })
     }

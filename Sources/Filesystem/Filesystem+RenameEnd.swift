@@ -9,15 +9,18 @@ extension Filesystem {
 
   /// Removes the old names, with a claim on both; what the server does not remove now, later: everything has its new name
   /// already, and the journal knows what is left to do.
-  /// - Parameter copied: the objects of the old names, as they were when they were copied.
+  /// - Parameters:
+  ///   - copied: the objects of the old names, as they were when they were copied.
+  ///   - cancellation: nobody waits any more; what is left goes later, too.
   /// - Returns: an error that waiting does not mend.
   func removeOld(
-    _ move: Move, _ copied: [ObjectKey: ListEntry], _ noted: JournalIntent?, attempt: Int = 1
+    _ move: Move, _ copied: [ObjectKey: ListEntry], _ noted: JournalIntent?, attempt: Int = 1,
+    _ cancellation: Cancellation? = nil
   ) -> ObjectStoreError? {
     do throws(ObjectStoreError) {
-      // Nobody stops this any more: half a directory under its old name is of no use.
-      try keepDirectory(move.parent, nil)
-      let isGone = try removeCopied(below: markerKey(move.source), copied)
+      try keepDirectory(move.parent, cancellation)
+      let isGone = try removeCopied(
+        below: markerKey(move.source), copied, isLater: attempt > 1, cancellation)
       // Until now the bucket had something under the old name.
       if !isGone || attempt > 1 { tree.distrust(move.name, in: move.parent) }
     } catch {
@@ -47,20 +50,25 @@ extension Filesystem {
 
   /// Removes the objects of a directory that were copied to another name, as far as they are what was copied: what others
   /// have stored meanwhile came after the rename, and stays, with the directories that it is in.
+  /// - Parameter isLater: the program has gone on meanwhile, and may have made directories of the old names. Else a marker
+  ///   is what was copied also when its time is another: that of a real directory may change with what is in it.
   /// - Returns: whether nothing is left.
-  func removeCopied(below root: ObjectKey, _ copied: [ObjectKey: ListEntry]) throws(ObjectStoreError) -> Bool {
+  func removeCopied(
+    below root: ObjectKey, _ copied: [ObjectKey: ListEntry], isLater: Bool = false, _ cancellation: Cancellation? = nil
+  ) throws(ObjectStoreError) -> Bool {
     var (gone, stays, markers): ([ObjectKey], [ObjectKey], [ObjectKey]) = ([], [], [])
-    for entry in try everything(below: root) {
-      let original = copied[entry.key]
-      if entry.key.isMarker, original?.etag == entry.etag {
-        markers.append(entry.key)
-      } else if original?.etag == entry.etag, original?.lastModified == entry.lastModified {
-        gone.append(entry.key)
+    for entry in try everything(below: root, cancellation) {
+      let isMarker = entry.key.isMarker
+      if let original = copied[entry.key], original.etag == entry.etag,
+        original.lastModified == entry.lastModified || (isMarker && !isLater)
+      {
+        if isMarker { markers.append(entry.key) } else { gone.append(entry.key) }
       } else {
         stays.append(entry.key)
       }
     }
-    try deleteAll(gone + markers.filter { marker in !stays.contains { $0.hasPrefix(marker.string) } })
+    let empty = markers.filter { marker in !stays.contains { $0.hasPrefix(marker.string) } }
+    try deleteAll(gone + empty, cancellation)
     guard let first = stays.first else { return true }
     log.warning(
       "a directory was renamed while somebody else changed it; what they stored keeps its old name",
@@ -73,19 +81,19 @@ extension Filesystem {
   /// Takes away what a rename that failed has made, with claims on both names: the same command must find things as they
   /// were. What somebody else has stored there stays.
   /// - Parameter there: the marker of the empty directory that was to be replaced.
-  func undo(_ move: Move, _ copies: [TreeCopy], _ there: ObjectMetadata?) {
+  func undo(_ move: Move, _ copies: [TreeCopy], _ there: ObjectMetadata?, _ cancellation: Cancellation?) {
     let root = markerKey(move.destination)
     let begun = Dictionary(copies.map { ($0.to, $0) }, uniquingKeysWith: { first, _ in first })
     do throws(ObjectStoreError) {
-      let found = try everything(below: root)
+      let found = try everything(below: root, cancellation)
       let foreign = found.filter { $0.key != root && !(begun[$0.key]?.made($0) ?? false) }
       var made = Set(found.map(\.key)).subtracting(foreign.map(\.key))
       if there != nil || !foreign.isEmpty { made.remove(root) }
-      try deleteAll(Array(made))
+      try deleteAll(Array(made), cancellation)
       if let there {
         try putMarker(
           move.destination, PosixAttributes(there), isMarked: DirectoryMark.isSet(on: there),
-          keeping: there.userMetadata, condition: .none, nil)
+          keeping: there.userMetadata, condition: .none, cancellation)
       }
     } catch {
       log.error(
@@ -100,11 +108,14 @@ extension Filesystem {
   // MARK: Both
 
   /// All objects whose keys start with that of a directory's marker.
-  func everything(below prefix: ObjectKey) throws(ObjectStoreError) -> [ListEntry] {
+  func everything(
+    below prefix: ObjectKey, _ cancellation: Cancellation? = nil
+  ) throws(ObjectStoreError) -> [ListEntry] {
     var entries: [ListEntry] = []
     var token: String?
     repeat {
-      let page = try store.list(ListRequest(prefix: prefix.string, delimited: false, continuation: token))
+      let page = try store.list(
+        ListRequest(prefix: prefix.string, delimited: false, continuation: token), cancellation)
       entries += page.entries
       token = page.continuation
     } while token != nil
@@ -112,13 +123,16 @@ extension Filesystem {
   }
 
   /// Deletes objects; goes on after those that the server refuses, and throws why it refused the first of them.
-  private func deleteAll(_ keys: [ObjectKey]) throws(ObjectStoreError) {
+  private func deleteAll(
+    _ keys: [ObjectKey], _ cancellation: Cancellation? = nil
+  ) throws(ObjectStoreError) {
     let perRequest = 1000
     // Markers last, the deepest first: a server that keeps real directories refuses to remove one that is not empty.
     let sorted = keys.filter { !$0.isMarker } + keys.filter { $0.isMarker }.sorted(by: >)
     var first: ObjectStoreError?
     for start in stride(from: 0, to: sorted.count, by: perRequest) {
-      let refused = try store.deleteMany(Array(sorted[start..<min(start + perRequest, sorted.count)]), nil)
+      let refused = try store.deleteMany(
+        Array(sorted[start..<min(start + perRequest, sorted.count)]), cancellation)
       first = first ?? refused.values.first { !$0.mayPass } ?? refused.values.first
     }
     if let first { throw first }

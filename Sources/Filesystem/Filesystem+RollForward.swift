@@ -60,7 +60,8 @@ extension Filesystem {
     if !isDone {
       guard intent.mayReplace(destination) else { return false }
       _ = try ServerSideCopy.copy(
-        from: intent.source, to: intent.destination, size: source.size, etag: source.etag, attributes: nil, in: store)
+        from: intent.source, to: intent.destination, size: source.size, etag: source.etag, attributes: nil,
+        storageClass: source.storageClass, in: store)
     }
     try store.delete(intent.source)
     return true
@@ -92,7 +93,8 @@ extension Filesystem {
           try remakeMarker(entry.key, at: key)
         } else {
           _ = try ServerSideCopy.copy(
-            from: entry.key, to: key, size: entry.size, etag: entry.etag, attributes: nil, in: store)
+            from: entry.key, to: key, size: entry.size, etag: entry.etag, attributes: nil,
+            storageClass: entry.storageClass, in: store)
         }
         isCopied = true
       } else {

@@ -8,14 +8,20 @@ struct FileVersion: Hashable, Sendable {
   var lastModified: Timestamp
   /// Content-Type, kept when attributes are changed by a copy.
   var contentType: String?
+  /// Other headers, kept likewise.
+  var headers: [StoredHeader: String] = [:]
   /// Metadata headers that are no attributes of ours, kept likewise.
   var foreign: [String: String] = [:]
+  /// The storage class, where it is known.
+  var storageClass: String?
 
   init(_ metadata: ObjectMetadata) {
     etag = metadata.etag
     size = metadata.size
     lastModified = metadata.lastModified
     contentType = metadata.contentType
+    headers = metadata.headers
+    storageClass = metadata.storageClass
     foreign = PosixAttributes().userMetadata(type: .file, keeping: metadata.userMetadata)
   }
 
@@ -23,6 +29,7 @@ struct FileVersion: Hashable, Sendable {
     etag = entry.etag
     size = entry.size
     lastModified = entry.lastModified
+    storageClass = entry.storageClass
   }
 
   init(etag: ETag, size: UInt64, lastModified: Timestamp) {

@@ -323,7 +323,9 @@ extension Tree {
     if node.type == .directory { return .listedDirectory }
     return node.version.map {
       .listedFile(
-        ListEntry(key: ObjectKey(""), size: $0.size, etag: $0.etag, lastModified: $0.lastModified))
+        ListEntry(
+          key: ObjectKey(""), size: $0.size, etag: $0.etag, lastModified: $0.lastModified, storageClass: $0.storageClass
+        ))
     }
   }
 

@@ -27,6 +27,19 @@ extension ObjectStore {
     try waitFor { list(request, cancellation, $0) }
   }
 
+  /// Blocking `list` of the first page that has anything on it: a server may answer with pages that have nothing and yet
+  /// go on, where much was deleted.
+  public func listSome(
+    _ request: ListRequest, _ cancellation: Cancellation? = nil
+  ) throws(ObjectStoreError) -> ListPage {
+    var request = request
+    while true {
+      let page = try list(request, cancellation)
+      guard page.entries.isEmpty, page.prefixes.isEmpty, let continuation = page.continuation else { return page }
+      request.continuation = continuation
+    }
+  }
+
   /// Blocking `put`.
   @discardableResult
   public func put(_ request: PutRequest, _ cancellation: Cancellation? = nil) throws(ObjectStoreError) -> PutResult {

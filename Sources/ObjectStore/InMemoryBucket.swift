@@ -54,7 +54,8 @@ struct InMemoryBucket: Sendable {
     try attributes.check()
     let metadata = ObjectMetadata(
       size: UInt64(bytes.count), etag: etag, lastModified: now,
-      contentType: attributes.contentType ?? "binary/octet-stream", userMetadata: attributes.userMetadata)
+      contentType: attributes.contentType ?? "binary/octet-stream", headers: attributes.headers,
+      userMetadata: attributes.userMetadata, storageClass: attributes.storageClass)
     if objects.updateValue(Object(bytes: bytes, metadata: metadata), forKey: key) == nil {
       sortedKeys.insert(key, at: sortedKeys.firstIndex(partitionedBy: { $0 >= key }))
     }

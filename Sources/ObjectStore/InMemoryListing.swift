@@ -22,7 +22,7 @@ extension InMemoryBucket {
       }
       if let metadata = objects[key]?.metadata {
         page.entries.append(
-          ListEntry(key: key, size: metadata.size, etag: metadata.etag, lastModified: metadata.lastModified))
+          ListEntry(key, metadata))
       }
       last = "key:\(key.string)"
       index += 1
@@ -43,9 +43,7 @@ extension InMemoryBucket {
     }.sorted(by: precedes)
     let limit = min(max(request.limit, 1), 1000)
     let entries = keys.prefix(limit).compactMap { key in
-      objects[key].map {
-        ListEntry(key: key, size: $0.metadata.size, etag: $0.metadata.etag, lastModified: $0.metadata.lastModified)
-      }
+      objects[key].map { ListEntry(key, $0.metadata) }
     }
     return ListPage(entries: entries, continuation: keys.count > limit ? entries.last?.key.string : nil)
   }
@@ -87,4 +85,12 @@ extension ObjectKey {
 
 extension String {
   fileprivate func droppingBytes(_ count: Int) -> String { String(decoding: utf8.dropFirst(count), as: UTF8.self) }
+}
+
+extension ListEntry {
+  fileprivate init(_ key: ObjectKey, _ metadata: ObjectMetadata) {
+    self.init(
+      key: key, size: metadata.size, etag: metadata.etag, lastModified: metadata.lastModified,
+      storageClass: metadata.storageClass)
+  }
 }

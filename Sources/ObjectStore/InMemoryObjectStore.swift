@@ -20,6 +20,8 @@ public final class InMemoryObjectStore: ObjectStore {
     public var listsByNames = false
     /// Whether a listing can begin in the middle; false is a server that begins with the first key whatever it is asked.
     public var honoursStartAfter = true
+    /// Pages without anything on them that a listing begins with, as S3 may send where much was deleted.
+    public var emptyPages = 0
     /// Bytes of a GET that are handed to the sink at once.
     public var pieceSize: Int
     /// Where answers are delivered; nil delivers them before the call returns.

@@ -48,6 +48,16 @@ extension InMemoryObjectStore {
   ) {
     var request = request
     if !options.honoursStartAfter { request.startAfter = nil }
+    let emptyPage = "empty:"
+    let seen = request.continuation.map { $0.hasPrefix(emptyPage) ? Int($0.dropFirst(emptyPage.count)) : nil } ?? 0
+    if let seen {
+      if seen < options.emptyPages {
+        return perform(nil, cancellation, completion) { _, _ throws(ObjectStoreError) in
+          ListPage(continuation: "\(emptyPage)\(seen + 1)")
+        }
+      }
+      request.continuation = nil
+    }
     perform(nil, cancellation, completion) { [request, options] bucket, _ throws(ObjectStoreError) in
       options.listsByNames && !request.delimited ? bucket.pageByNames(request) : try bucket.page(request)
     }
@@ -103,10 +113,13 @@ extension InMemoryObjectStore {
           serverCode: "InvalidRequest")
       }
       let kept = ObjectAttributes(
-        contentType: source.metadata.contentType, userMetadata: source.metadata.userMetadata)
+        contentType: source.metadata.contentType, headers: source.metadata.headers,
+        userMetadata: source.metadata.userMetadata)
+      var attributes = request.attributes ?? kept
+      attributes.storageClass = request.storageClass
       // AWS gives the copy of a multipart object a plain tag; this one does so always.
       return try bucket.store(
-        request.destination, source.bytes, request.attributes ?? kept, etag: .ofContent(source.bytes), now: now)
+        request.destination, source.bytes, attributes, etag: .ofContent(source.bytes), now: now)
     }
   }
 }

@@ -1,5 +1,15 @@
 public import Basics
 
+/// A header beside its Content-Type that whoever stores an object may give it, and everybody who reads it gets back
+/// (S3: "System-defined object metadata").
+public enum StoredHeader: String, Hashable, Sendable, CaseIterable {
+  case cacheControl = "Cache-Control"
+  case contentDisposition = "Content-Disposition"
+  case contentEncoding = "Content-Encoding"
+  case contentLanguage = "Content-Language"
+  case expires = "Expires"
+}
+
 /// What a store tells about one object without its bytes.
 public struct ObjectMetadata: Hashable, Sendable {
   /// Length of the object in bytes.
@@ -10,6 +20,8 @@ public struct ObjectMetadata: Hashable, Sendable {
   public var lastModified: Timestamp
   /// The `Content-Type`, where the server told it.
   public var contentType: String?
+  /// The other headers that it was stored with; none that could not be stored again.
+  public var headers: [StoredHeader: String]
   /// The `x-amz-meta-*` headers: names in lowercase without that prefix.
   public var userMetadata: [String: String]
   /// Storage class, where the server told it.
@@ -20,12 +32,14 @@ public struct ObjectMetadata: Hashable, Sendable {
   /// Makes metadata from its parts.
   public init(
     size: UInt64, etag: ETag, lastModified: Timestamp, contentType: String? = nil,
-    userMetadata: [String: String] = [:], storageClass: String? = nil, versionID: String? = nil
+    headers: [StoredHeader: String] = [:], userMetadata: [String: String] = [:], storageClass: String? = nil,
+    versionID: String? = nil
   ) {
     self.size = size
     self.etag = etag
     self.lastModified = lastModified
     self.contentType = contentType
+    self.headers = headers
     self.userMetadata = userMetadata
     self.storageClass = storageClass
     self.versionID = versionID
@@ -36,13 +50,29 @@ public struct ObjectMetadata: Hashable, Sendable {
 public struct ObjectAttributes: Hashable, Sendable {
   /// The `Content-Type` to store.
   public var contentType: String?
+  /// Other headers to store, values in printable ASCII.
+  public var headers: [StoredHeader: String]
   /// The `x-amz-meta-*` headers: names in lowercase without that prefix, values in printable ASCII.
   public var userMetadata: [String: String]
+  /// The storage class; nil is the bucket's default.
+  public var storageClass: String?
 
   /// Makes attributes from their parts.
-  public init(contentType: String? = nil, userMetadata: [String: String] = [:]) {
+  public init(
+    contentType: String? = nil, headers: [StoredHeader: String] = [:], userMetadata: [String: String] = [:],
+    storageClass: String? = nil
+  ) {
     self.contentType = contentType
+    self.headers = headers
     self.userMetadata = userMetadata
+    self.storageClass = storageClass
+  }
+
+  /// The storage class that a copy of an object in `present` is to have; nil is the bucket's default. Kept are those of
+  /// S3 from which an object can be read at once: a copy in an archive could not be.
+  public static func storageClass(ofCopyFrom present: String?) -> String? {
+    let kept = ["STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR", "REDUCED_REDUNDANCY"]
+    return present.flatMap { kept.contains($0) ? $0 : nil }
   }
 }
 

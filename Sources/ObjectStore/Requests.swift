@@ -91,15 +91,19 @@ public struct CopyRequest: Sendable {
   public var sourceMatch: ETag?
   /// New attributes; nil keeps those of the source.
   public var attributes: ObjectAttributes?
+  /// The storage class of the copy; nil is the bucket's default, whatever that of the source is.
+  public var storageClass: String?
 
   /// Makes a request.
   public init(
-    from source: ObjectKey, to destination: ObjectKey, sourceMatch: ETag? = nil, attributes: ObjectAttributes? = nil
+    from source: ObjectKey, to destination: ObjectKey, sourceMatch: ETag? = nil, attributes: ObjectAttributes? = nil,
+    storageClass: String? = nil
   ) {
     self.source = source
     self.destination = destination
     self.sourceMatch = sourceMatch
     self.attributes = attributes
+    self.storageClass = storageClass
   }
 }
 

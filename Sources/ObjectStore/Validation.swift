@@ -23,12 +23,16 @@ extension ObjectAttributes {
         throw ObjectStoreError(.invalidRequest, "The metadata \(name) has a value that a header cannot carry.")
       }
     }
+    for (name, value) in headers where value.isEmpty || !Self.isPlainText(value) {
+      throw ObjectStoreError(.invalidRequest, "The header \(name.rawValue) has a value that cannot be sent.")
+    }
     if let contentType, contentType.isEmpty || !Self.isPlainText(contentType) {
       throw ObjectStoreError(.invalidRequest, "The content type cannot be sent as a header.")
     }
   }
 
-  private static func isPlainText(_ value: String) -> Bool {
+  /// Whether a header carries a text as it is.
+  public static func isPlainText(_ value: String) -> Bool {
     let space = UInt8(ascii: " ")
     return value.utf8.allSatisfy { (0x20...0x7E).contains($0) } && value.utf8.first != space
       && value.utf8.last != space

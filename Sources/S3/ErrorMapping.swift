@@ -86,14 +86,17 @@ struct Refusal: Hashable, Sendable {
   ]
 
   /// Whether the same request may well succeed when it is sent again.
-  var isTransient: Bool {
+  var isTransient: Bool { hasTransientCode || [408, 429, 500, 502, 503, 504].contains(status) }
+
+  /// Whether that is what its code says.
+  var hasTransientCode: Bool {
     switch code {
     case "RequestTimeout", "InternalError", "SlowDown", "ServiceUnavailable", "TooManyRequests", "Throttling",
       "ThrottlingException", "RequestLimitExceeded", "BandwidthLimitExceeded":
       true
     // The body was damaged or cut on its way.
     case "IncompleteBody", "BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch": true
-    default: [408, 429, 500, 502, 503, 504].contains(status)
+    default: false
     }
   }
 }

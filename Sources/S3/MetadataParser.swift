@@ -15,8 +15,23 @@ enum MetadataParser {
       user[short] = user[short].map { "\($0),\(header.value)" } ?? header.value
     }
     return ObjectMetadata(
-      size: size, etag: etag, lastModified: lastModified, contentType: head["content-type"], userMetadata: user,
-      storageClass: head["x-amz-storage-class"], versionID: versionID(head))
+      size: size, etag: etag, lastModified: lastModified, contentType: head["content-type"],
+      headers: storedHeaders(head),
+      userMetadata: user, storageClass: head["x-amz-storage-class"], versionID: versionID(head))
+  }
+
+  private static func storedHeaders(_ head: HTTPResponseHead) -> [StoredHeader: String] {
+    var headers: [StoredHeader: String] = [:]
+    for header in StoredHeader.allCases {
+      guard var value = head[header.rawValue] else { continue }
+      if header == .contentEncoding {
+        // Not of the object, but of the request that stored it: some servers keep it.
+        let encodings = value.split(separator: ",").map { $0.drop { $0 == " " } }
+        value = encodings.filter { $0.lowercased() != "aws-chunked" }.joined(separator: ", ")
+      }
+      if !value.isEmpty, ObjectAttributes.isPlainText(value) { headers[header] = value }
+    }
+    return headers
   }
 
   /// The version, without the mark of a weak tag that a proxy may have added.

@@ -95,16 +95,30 @@ extension S3Bucket {
     wire.headers.append(copySource(request.source))
     if let etag = request.sourceMatch { wire.headers.append(HTTPHeader("x-amz-copy-source-if-match", etag.quoted)) }
     wire.headers.append(HTTPHeader("x-amz-metadata-directive", request.attributes == nil ? "COPY" : "REPLACE"))
-    if let attributes = request.attributes { wire.add(attributes) }
+    if var attributes = request.attributes {
+      attributes.storageClass = nil
+      wire.add(attributes)
+    }
+    wire.add(storageClass: request.storageClass)
     let operation = Operation<PutResult?>(.copyObject, wire, limit: core.answerLimit) { response in
       response.parsedUnlessRefused(root: "CopyObjectResult") { document throws(XMLError) in
         guard let tag = document["ETag"], !tag.isEmpty else { return nil }
         return PutResult(etag: ETag(tag), versionID: MetadataParser.versionID(response.head))
       }
     }
-    Exchange.run(core, metrics, operation, cancellation) { [self] result, _ in
+    Exchange.run(core, metrics, operation, cancellation) { [self] result, mayBeApplied in
       switch result {
-      case .failure(let error): completion(.failure(error))
+      case .failure(let error):
+        guard mayBeApplied, error.code == .preconditionFailed, request.source == request.destination,
+          let attributes = request.attributes, !attributes.userMetadata.isEmpty
+        else { return completion(.failure(error)) }
+        // A copy in place may have another tag than what it was made of, and then the next attempt fails on the copy.
+        head(request.destination, cancellation) { found in
+          guard case .success(let metadata) = found, metadata.has(attributes) else {
+            return completion(.failure(error))
+          }
+          completion(.success(PutResult(etag: metadata.etag, versionID: metadata.versionID)))
+        }
       case .success(let told?): completion(.success(told))
       case .success(nil):
         // rclone does not tell the tag of an object that was copied onto itself.
@@ -133,7 +147,10 @@ extension ObjectStoreError {
 extension ObjectMetadata {
   /// Whether the object may have been stored with these attributes. Equal bytes are no proof of an own write where two
   /// machines create the same empty file; its times are. A server that keeps no metadata at all cannot tell.
-  fileprivate func canHave(_ attributes: ObjectAttributes) -> Bool {
-    userMetadata.isEmpty || attributes.userMetadata.allSatisfy { userMetadata[$0.key] == $0.value }
+  fileprivate func canHave(_ attributes: ObjectAttributes) -> Bool { userMetadata.isEmpty || has(attributes) }
+
+  /// Whether the object was stored with these attributes.
+  fileprivate func has(_ attributes: ObjectAttributes) -> Bool {
+    attributes.userMetadata.allSatisfy { userMetadata[$0.key] == $0.value }
   }
 }

@@ -104,9 +104,18 @@ extension S3Request {
   /// What is stored with an object.
   mutating func add(_ attributes: ObjectAttributes) {
     if let contentType = attributes.contentType { headers.append(HTTPHeader("Content-Type", contentType)) }
+    for (header, value) in attributes.headers.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+      headers.append(HTTPHeader(header.rawValue, value))
+    }
     for (name, value) in attributes.userMetadata.sorted(by: { $0.key < $1.key }) {
       headers.append(HTTPHeader("x-amz-meta-\(name)", value))
     }
+    add(storageClass: attributes.storageClass)
+  }
+
+  /// Where the server is to keep an object.
+  mutating func add(storageClass: String?) {
+    if let storageClass { headers.append(HTTPHeader("x-amz-storage-class", storageClass)) }
   }
 
   /// What must hold for the request to take effect.

@@ -17,6 +17,7 @@ public import ObjectStore
 ///     dirty=0-4096                    of these, what differs from the base
 ///     supersedes=1699999999000001     records of files whose names it has taken; may be missing
 ///     type=text/plain                 Content-Type, percent-encoded; may be missing
+///     cache-control=no-store          likewise each other StoredHeader
 ///     meta=mode:33188                 one line for each x-amz-meta-* header, value percent-encoded
 ///     checksum=9f86d081884c7d65       FNV-1a of all lines above
 public struct JournalRecord: Hashable, Sendable {
@@ -98,6 +99,9 @@ public struct JournalRecord: Hashable, Sendable {
     lines += ["present=\(present.encoded)", "dirty=\(dirty.encoded)"]
     if !supersedes.isEmpty { lines.append("supersedes=\(supersedes.map(String.init).joined(separator: ","))") }
     if let type = target.attributes.contentType { lines.append("type=\(PercentText.encode(type))") }
+    for (header, value) in target.attributes.headers.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+      lines.append("\(header.rawValue.lowercased())=\(PercentText.encode(value))")
+    }
     for (name, value) in target.attributes.userMetadata.sorted(by: { $0.key < $1.key }) {
       lines.append("meta=\(PercentText.encode(name)):\(PercentText.encode(value))")
     }
@@ -108,7 +112,7 @@ public struct JournalRecord: Hashable, Sendable {
   init?(decoding text: String) {
     guard let lines = RecordText.open(text, header: Self.header),
       let fields = RecordText.unique(lines, except: ["meta"]),
-      let attributes = Self.attributes(lines, type: fields["type"]),
+      let attributes = Self.attributes(lines, fields),
       let sequence = fields["sequence"].flatMap({ UInt64($0) }), let time = fields["time"].flatMap({ Int64($0) }),
       let state = fields["state"].flatMap(State.init), let durable = fields["durable"],
       ["yes", "no"].contains(durable),
@@ -139,11 +143,18 @@ public struct JournalRecord: Hashable, Sendable {
     guard isSound else { return nil }
   }
 
-  private static func attributes(_ lines: [(name: String, value: String)], type: String?) -> ObjectAttributes? {
+  private static func attributes(
+    _ lines: [(name: String, value: String)], _ fields: [String: String]
+  ) -> ObjectAttributes? {
     var attributes = ObjectAttributes()
-    if let type {
+    if let type = fields["type"] {
       attributes.contentType = PercentText.decode(type)
       guard attributes.contentType != nil else { return nil }
+    }
+    for header in StoredHeader.allCases {
+      guard let text = fields[header.rawValue.lowercased()] else { continue }
+      guard let value = PercentText.decode(text) else { return nil }
+      attributes.headers[header] = value
     }
     for line in lines where line.name == "meta" {
       guard let (name, value) = line.value.splitOnce(":"), let name = PercentText.decode(name),

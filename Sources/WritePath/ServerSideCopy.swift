@@ -11,14 +11,17 @@ public enum ServerSideCopy {
   /// - Parameters:
   ///   - etag: the version to copy; a copy in place replaces no other version.
   ///   - attributes: what the copy is stored with; nil keeps those of the source.
+  ///   - storageClass: that of the source; the copy gets it where it can be kept.
   /// - Returns: the new version.
   public static func copy(
     from source: ObjectKey, to destination: ObjectKey, size: UInt64, etag: ETag?, attributes: ObjectAttributes?,
-    in store: any ObjectStore, _ cancellation: Cancellation? = nil
+    storageClass: String?, in store: any ObjectStore, _ cancellation: Cancellation? = nil
   ) throws(ObjectStoreError) -> PutResult {
-    try copy(
-      CopyRequest(from: source, to: destination, sourceMatch: etag, attributes: attributes), size: size, in: store,
-      singleCopyLimit: singleCopyLimit, partSize: partSize, cancellation)
+    let request = CopyRequest(
+      from: source, to: destination, sourceMatch: etag, attributes: attributes,
+      storageClass: ObjectAttributes.storageClass(ofCopyFrom: storageClass))
+    return try copy(
+      request, size: size, in: store, singleCopyLimit: singleCopyLimit, partSize: partSize, cancellation)
   }
 
   /// The same with limits that a test can reach.
@@ -32,7 +35,8 @@ public enum ServerSideCopy {
     }
     var stored = request.attributes
     if stored == nil { stored = try attributesOfSource(request, in: store, cancellation) }
-    let attributes = stored ?? ObjectAttributes()
+    var attributes = stored ?? ObjectAttributes()
+    attributes.storageClass = request.storageClass
     let upload = try store.createUpload(request.destination, attributes: attributes, cancellation)
     do throws(ObjectStoreError) {
       let starts = Array(stride(from: 0, to: size, by: partSize.asInt))
@@ -64,6 +68,7 @@ public enum ServerSideCopy {
       throw ObjectStoreError(
         .preconditionFailed, "the object was changed by somebody else", bucket: store.bucket, key: request.source)
     }
-    return ObjectAttributes(contentType: metadata.contentType, userMetadata: metadata.userMetadata)
+    return ObjectAttributes(
+      contentType: metadata.contentType, headers: metadata.headers, userMetadata: metadata.userMetadata)
   }
 }

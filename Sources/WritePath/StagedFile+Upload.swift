@@ -200,7 +200,8 @@ extension StagedFile {
     abandonSession()
     return UploadOutcome(
       etag: found.etag, size: found.size,
-      attributes: ObjectAttributes(contentType: found.contentType, userMetadata: found.userMetadata))
+      attributes: ObjectAttributes(
+        contentType: found.contentType, headers: found.headers, userMetadata: found.userMetadata))
   }
 
   /// The version that an upload of what is here would make.

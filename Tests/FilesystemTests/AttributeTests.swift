@@ -32,6 +32,48 @@ import Testing
     #expect(bench.text("a") == "bytes")
   }
 
+  @Test(arguments: [WriteMode.close, .writeback])
+  func headersOfOthersAreKept(_ mode: WriteMode) throws {
+    let bench = try Bench(writeMode: mode)
+    let headers: [StoredHeader: String] = [
+      .cacheControl: "max-age=60", .contentDisposition: "attachment; filename=\"a\"", .contentEncoding: "gzip",
+      .contentLanguage: "nb", .expires: "Thu, 01 Dec 2044 16:00:00 GMT",
+    ]
+    let attributes = ObjectAttributes(
+      contentType: "text/html", headers: headers, userMetadata: ["custom": "kept"], storageClass: "STANDARD_IA")
+    for name in ["a", "d/b"] {
+      try bench.memory.put(PutRequest(ObjectKey(name), body: .bytes([1]), attributes: attributes))
+    }
+    func expectAll(_ key: String, storageClass: String? = "STANDARD_IA") throws {
+      let found = try bench.memory.head(ObjectKey(key))
+      #expect(found.headers == headers && found.contentType == "text/html", "\(key)")
+      #expect(found.userMetadata["custom"] == "kept" && found.storageClass == storageClass, "\(key)")
+    }
+    _ = try bench.filesystem.setAttributes(bench.inode("a"), change { $0.mode = 0o600 }, nil, bench.context)
+    try expectAll("a")
+    try bench.rename("a", to: "c")
+    try expectAll("c")
+    try bench.rename("d", to: "e")
+    try expectAll("e/b")
+    let handle = try bench.open("c", writes: true)
+    try bench.write("xyz".utf8, to: handle, at: 1)
+    try bench.close(handle)
+    bench.runUploads()
+    #expect(bench.object("c")?.count == 4)
+    // What is stored anew is stored like any new file.
+    try expectAll("c", storageClass: nil)
+  }
+
+  @Test func aCopyOfAnObjectInAnArchiveIsNotStoredInOne() throws {
+    let bench = try Bench()
+    for name in ["GLACIER", "SOMETHING_ELSE"] {
+      let attributes = ObjectAttributes(storageClass: name)
+      try bench.memory.put(PutRequest(ObjectKey(name), body: .bytes([1]), attributes: attributes))
+      _ = try bench.filesystem.setAttributes(bench.inode(name), change { $0.mode = 0o600 }, nil, bench.context)
+      #expect(try bench.memory.head(ObjectKey(name)).storageClass == nil)
+    }
+  }
+
   @Test func attributesOfAFileBeingWrittenGoWithItsUpload() throws {
     let bench = try Bench()
     let handle = try bench.create("a")

@@ -6,6 +6,41 @@ import Testing
 @testable import Filesystem
 
 @Suite struct DirectoryTests {
+  @Test func aDirectoryWithAnOldScratchObjectIsEmpty() throws {
+    let bench = try Bench()
+    for name in ["d", "e"] { try bench.makeDirectory(name) }
+    for key in ["d/.waysfs-probe-1", "e/.waysfs-probe-2"] { try bench.put(key, "") }
+    #expect(try bench.names("d") == [])
+    // Somebody may be at work with it.
+    #expect(failure { try bench.removeDirectory("d") } == .directoryNotEmpty)
+    bench.clock.advance(seconds: 600)
+    try bench.removeDirectory("d")
+    try bench.put("src/a", "x")
+    try bench.rename("src", to: "e")
+    #expect(bench.memory.files.map(\.string) == ["e/", "e/a"])
+    // This one is in a directory, which is seen.
+    try bench.put("f/.waysfs-probe-3/x", "")
+    try bench.makeDirectory("g")
+    try bench.put("g/sub/.waysfs-probe-4", "")
+    bench.clock.advance(seconds: 600)
+    for name in ["f", "g"] { #expect(failure { try bench.removeDirectory(name) } == .directoryNotEmpty) }
+    #expect(bench.object("g/sub/.waysfs-probe-4") != nil)
+  }
+
+  @Test func pagesWithoutAnythingOnThemAreNotTheEnd() throws {
+    let clock = ManualClock()
+    var options = InMemoryObjectStore.Options()
+    options.emptyPages = 2
+    let bench = try Bench(over: InMemoryObjectStore(options: options, time: clock.timeSource))
+    try bench.put("d/a", "x")
+    #expect(try bench.stat("d").mode & 0o170000 == 0o040000)
+    #expect(failure { try bench.removeDirectory("d") } == .directoryNotEmpty)
+    #expect(try bench.names("d") == ["a"])
+    #expect(try bench.exists("none") == false)
+    try bench.rename("d", to: "e")
+    #expect(bench.memory.files.map(\.string) == ["e/", "e/a"])
+  }
+
   @Test func commonPrefixesAreDirectories() throws {
     let bench = try Bench()
     try bench.put("a/b/c.txt", "x")

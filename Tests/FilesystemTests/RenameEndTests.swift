@@ -52,6 +52,52 @@ import Testing
     #expect(try bench.load("src/1") == Array("x1".utf8))
   }
 
+  @Test func copiesUnderWayWhenASignalComesAreWaitedForAndTakenBack() throws {
+    let bench = try Bench()
+    try fill(bench)
+    let (gate, cancellation) = (Gate(), Cancellation())
+    // Markers come first: the copies of the objects are not begun any more.
+    bench.store.setRule { $0.kind == .put && $0.key == ObjectKey("dst/sub/") ? .hold(gate) : nil }
+    let result = OneShot<Errno?>()
+    let context = CallContext(uid: 1000, gid: 100, cancellation: cancellation)
+    let thread = Thread.start(name: "test") {
+      result.fulfil(
+        failure {
+          try bench.filesystem.rename(.root, FileName("src"), to: .root, FileName("dst"), .replace, context)
+        })
+    }
+    gate.waitForArrival()
+    cancellation.cancel()
+    #expect(gate.waitingCount == 1)
+    gate.open()
+    thread?.join()
+    #expect(result.wait() == .interrupted)
+    #expect(bench.store.count(.copy) == 0)
+    #expect(below("dst", bench) == [] && below("src", bench).count == 7)
+  }
+
+  @Test func whoDoesNotAnswerIsNotWaitedForEndlessly() throws {
+    let bench = try Bench()
+    try fill(bench)
+    let (gate, cancellation) = (Gate(), Cancellation())
+    bench.store.setRule { $0.kind == .copy && $0.source == ObjectKey("src/2") ? .hold(gate) : nil }
+    let result = OneShot<Errno?>()
+    let context = CallContext(uid: 1000, gid: 100, cancellation: cancellation)
+    let thread = Thread.start(name: "test") {
+      result.fulfil(
+        failure {
+          try bench.filesystem.rename(.root, FileName("src"), to: .root, FileName("dst"), .replace, context)
+        })
+    }
+    gate.waitForArrival()
+    cancellation.cancel()
+    // What is scheduled happens: the patience is over.
+    bench.runUploads()
+    thread?.join()
+    #expect(result.wait() == .interrupted)
+    #expect(below("src", bench).count == 7)
+  }
+
   @Test func theEmptyDirectoryThatWasToBeReplacedIsWhatItWas() throws {
     let bench = try Bench()
     try fill(bench)
@@ -148,6 +194,46 @@ import Testing
     #expect(below("src", bench).map(\.string) == ["src/2"])
     #expect(bench.text("dst/1") == "changed" && bench.text("dst/2") == "x2")
     #expect(bench.journal.takeUp(log: bench.filesystem.log).intents.isEmpty)
+  }
+
+  @Test func whatWasMadeUnderTheOldNameMeanwhileStays() throws {
+    let bench = try Bench()
+    try fill(bench)
+    bench.store.setRule { $0.kind == .deleteMany ? .fail(.throttled) : nil }
+    try bench.rename("src", to: "dst")
+    bench.store.setRule { _ in nil }
+    // A program clears up by itself, and begins anew.
+    for key in below("src/", bench) { try bench.memory.delete(key) }
+    bench.clock.advance(seconds: 20)
+    try bench.makeDirectory("src")
+    try bench.makeDirectory("src/sub")
+    bench.runUploads()
+    #expect(below("src", bench).map(\.string) == ["src/", "src/sub/"])
+    #expect(try bench.names("src") == ["sub"])
+  }
+
+  @Test func aSignalLeavesTheRemovalToTheBackground() throws {
+    let bench = try Bench()
+    try fill(bench)
+    let (gate, cancellation) = (Gate(), Cancellation())
+    bench.store.setRule { $0.kind == .deleteMany ? .hold(gate) : nil }
+    let result = OneShot<Errno?>()
+    let context = CallContext(uid: 1000, gid: 100, cancellation: cancellation)
+    let thread = Thread.start(name: "test") {
+      result.fulfil(
+        failure {
+          try bench.filesystem.rename(.root, FileName("src"), to: .root, FileName("dst"), .replace, context)
+        })
+    }
+    gate.waitForArrival()
+    cancellation.cancel()
+    // What is scheduled happens: the patience is over.
+    bench.runUploads()
+    thread?.join()
+    #expect(result.wait() == nil)
+    gate.open()
+    bench.runUploads()
+    #expect(below("src", bench) == [] && below("dst/", bench).count == 8)
   }
 
   @Test func theNextMountRemovesThemOtherwise() throws {

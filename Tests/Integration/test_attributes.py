@@ -1,5 +1,6 @@
 """Mode, owner and times are kept as object metadata in s3fs's form."""
 
+import datetime
 import os
 import stat
 import time
@@ -123,6 +124,41 @@ def test_what_other_clients_stored_stays(bucket, mounted):
     assert head["ContentType"] == "text/html"
     assert head["Metadata"]["author"] == "somebody"
     assert head["Metadata"]["mode"] == str(0o100600)
+
+
+def test_headers_of_other_clients_stay(bucket, mounted):
+    """As far as the server keeps them at all."""
+    headers = {
+        "CacheControl": "max-age=60",
+        "ContentDisposition": 'attachment; filename="page"',
+        "ContentEncoding": "gzip",
+        "ContentLanguage": "nb",
+        "Expires": datetime.datetime(2044, 12, 1, 16, tzinfo=datetime.timezone.utc),
+    }
+    bucket.put("page", b"bytes", **headers)
+    before = {name: bucket.head("page").get(name) for name in headers}
+    os.chmod(mounted / "page", 0o600)
+    os.utime(mounted / "page", (1, 2))
+    assert {name: bucket.head("page").get(name) for name in headers} == before
+    os.rename(mounted / "page", mounted / "renamed")
+    with open(mounted / "renamed", "ab") as file:
+        file.write(b" and more")
+    assert {name: bucket.head("renamed").get(name) for name in headers} == before
+    assert bucket.head("renamed")["Metadata"]["mode"] == str(0o100600)
+
+
+@pytest.mark.parametrize("server", ["moto"])
+def test_the_storage_class_stays(server, new_bucket, mount):
+    bucket = new_bucket(server)
+    bucket.put("file", b"bytes", StorageClass="STANDARD_IA")
+    bucket.put("directory/file", b"bytes", StorageClass="STANDARD_IA")
+    mounted = mount(bucket)
+    os.chmod(mounted.path / "file", 0o600)
+    assert bucket.head("file")["StorageClass"] == "STANDARD_IA"
+    os.rename(mounted.path / "file", mounted.path / "renamed")
+    os.rename(mounted.path / "directory", mounted.path / "moved")
+    for key in ("renamed", "moved/file"):
+        assert bucket.head(key)["StorageClass"] == "STANDARD_IA"
 
 
 def test_times(mounted):

@@ -1,11 +1,16 @@
 """Directories: made, listed, renamed and removed."""
 
 import os
+import signal
+import subprocess
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.commands import run
+from support.commands import TIME_LIMIT, eventually, run
 from support.errors import fails, outcome
+from support.faults import HELD
 from support.trees import assert_same_trees, make_tree, snapshot
 
 
@@ -117,6 +122,92 @@ def test_rename_keeps_attributes_of_many_directories(bucket, mount):
         mounted.restart()
         modes = {name: os.stat(mounted.path / target / name).st_mode & 0o777 for name in directories}
         assert set(modes.values()) == {0o701}, modes
+
+
+class Holding:
+    """A script for a proxy that holds the requests that `is_meant`, until it is left."""
+
+    def __init__(self, is_meant):
+        self.is_meant = is_meant
+        self.count = 0
+        self.released = threading.Event()
+
+    def __call__(self, request, forward):
+        if self.is_meant(request):
+            self.count += 1
+            self.released.wait(HELD)
+        return forward()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.released.set()
+
+
+@pytest.mark.parametrize("server", ["seaweedfs", "moto"])
+def test_a_rename_that_is_killed_leaves_nothing_behind(server, new_bucket, mount, proxy):
+    """The same mv(1) once more would otherwise move the directory into the half that is there."""
+    bucket = new_bucket(server)
+    for number in range(100):
+        bucket.put(f"old/{number}", b"x")
+    middle = proxy(bucket.server)
+    mounted = mount(bucket, endpoint=middle.endpoint)
+    old, new = mounted.path / "old", mounted.path / "new"
+    with Holding(lambda request: request.method == "PUT" and request.key.startswith("new/5")) as holding:
+        middle.script = holding
+        with subprocess.Popen(["mv", old, new]) as program:
+            eventually(lambda: holding.count > 0, "copies are under way")
+            program.kill()
+            holding.released.set()
+            assert program.wait(TIME_LIMIT) == -signal.SIGKILL
+    # The signal may have come when all was copied.
+    assert len(others := bucket.keys()) == 101 or others == bucket.keys("old/")
+    if old.exists():
+        assert bucket.keys("new/") == [] and not new.exists()
+        run("mv", old, new)
+    assert os.listdir(mounted.path) == ["new"]
+    assert len(bucket.keys("new/")) == 101
+
+
+def test_a_program_that_lists_a_directory_can_be_killed(bucket, mount, proxy):
+    bucket.put("directory/file", b"x")
+    middle = proxy(bucket.server)
+    mounted = mount(bucket, endpoint=middle.endpoint)
+    os.stat(mounted.path / "directory")
+    with Holding(lambda request: "prefix=directory" in request.query and "max-keys=1000" in request.query) as holding:
+        middle.script = holding
+        lister = "import os, sys; os.listdir(sys.argv[1])"
+        with subprocess.Popen([sys.executable, "-c", lister, mounted.path / "directory"]) as program:
+            eventually(lambda: holding.count > 0, "the listing is asked for")
+            assert program.poll() is None
+            program.kill()
+            # While the server has not answered.
+            assert program.wait(TIME_LIMIT) == -signal.SIGKILL
+    assert os.listdir(mounted.path / "directory") == ["file"]
+
+
+def test_what_others_store_while_a_directory_moves_stays(bucket, mount, proxy):
+    for number in range(3):
+        bucket.put(f"old/{number}", b"before")
+    middle = proxy(bucket.server)
+    mounted = mount(bucket, endpoint=middle.endpoint)
+    listings = []
+
+    def script(request, forward):
+        # The second listing of everything is made when all is copied.
+        if "prefix=old" in request.query and "max-keys=1000" in request.query:
+            listings.append(request)
+            if len(listings) == 2:
+                bucket.put("old/1", b"stored meanwhile")
+                bucket.put("old/new", b"new")
+        return forward()
+
+    middle.script = script
+    os.rename(mounted.path / "old", mounted.path / "new")
+    assert bucket.keys("old/") in (["old/1", "old/new"], ["old/", "old/1", "old/new"])
+    assert (mounted.path / "old" / "1").read_bytes() == b"stored meanwhile"
+    assert [(mounted.path / "new" / str(number)).read_bytes() for number in range(3)] == [b"before"] * 3
 
 
 def test_rename_of_a_directory_made_by_another_client(bucket, mounted):

@@ -147,4 +147,37 @@ import Testing
     let opaque = try complete(found: expected.value, parts: [UploadedPart(number: 1, etag: ETag("opaque"))])
     #expect(failure { () throws(ObjectStoreError) in try opaque.get() }?.code == .noSuchUpload)
   }
+
+  private func copyInPlace(
+    found: [HTTPHeader], first: ScriptedHTTP.Answer = .failure(.connectionLost),
+    to destination: ObjectKey = ObjectKey("key")
+  ) throws -> Result<PutResult, ObjectStoreError> {
+    let http = ScriptedHTTP { request, number in
+      if request.method == .head { return .ok(objectHeaders(etag: "\"copy\"", length: 10, found)) }
+      return number == 1 ? first : .refusal(412, "PreconditionFailed")
+    }
+    let bucket = try scriptedBucket(http)
+    return Result { () throws(ObjectStoreError) in
+      try bucket.copy(
+        CopyRequest(
+          from: ObjectKey("key"), to: destination, sourceMatch: ETag("parts-2"),
+          attributes: ObjectAttributes(userMetadata: ["mode": "33152", "ctime": "17.000000001"])))
+    }
+  }
+
+  @Test func aCopyInPlaceThatWasMadeIsRecognised() throws {
+    let mode = HTTPHeader("x-amz-meta-mode", "33152")
+    let ctime = HTTPHeader("x-amz-meta-ctime", "17.000000001")
+    #expect(try copyInPlace(found: [mode, ctime]).get().etag == ETag("copy"))
+    // Somebody else's version.
+    for found in [[], [mode], [mode, HTTPHeader("x-amz-meta-ctime", "18")]] {
+      let other = try copyInPlace(found: found)
+      #expect(failure { () throws(ObjectStoreError) in try other.get() }?.code == .preconditionFailed)
+    }
+    // No answer was lost, or the source was another object.
+    let refused = try copyInPlace(found: [mode, ctime], first: .refusal(412, "PreconditionFailed"))
+    #expect(failure { () throws(ObjectStoreError) in try refused.get() }?.code == .preconditionFailed)
+    let elsewhere = try copyInPlace(found: [mode, ctime], to: ObjectKey("other"))
+    #expect(failure { () throws(ObjectStoreError) in try elsewhere.get() }?.code == .preconditionFailed)
+  }
 }

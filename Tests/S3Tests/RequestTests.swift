@@ -89,6 +89,41 @@ import Testing
     #expect(http.requests[1].header("x-amz-meta-mode") == "1")
   }
 
+  @Test func storedHeadersComeBackAsTheyWere() throws {
+    let headers: [StoredHeader: String] = [
+      .cacheControl: "max-age=60", .contentDisposition: "attachment", .contentEncoding: "gzip",
+      .contentLanguage: "nb", .expires: "Thu, 01 Dec 2044 16:00:00 GMT",
+    ]
+    let attributes = ObjectAttributes(headers: headers, storageClass: "GLACIER_IR")
+    let http = ScriptedHTTP { request, _ in
+      // What is sent is answered.
+      let fields = request.headers.filter { StoredHeader(rawValue: $0.name) != nil }
+      if request.method == .head {
+        return .ok(objectHeaders(length: 1, headers.map { HTTPHeader($0.key.rawValue.lowercased(), $0.value) }))
+      }
+      return .ok(fields + [HTTPHeader("ETag", "\"v1\"")], "<CopyObjectResult><ETag>v1</ETag></CopyObjectResult>")
+    }
+    let bucket = try scriptedBucket(http)
+    #expect(try bucket.head("a").headers == headers)
+    try bucket.put(PutRequest("a", body: .bytes([1]), attributes: attributes))
+    try bucket.copy(CopyRequest(from: "a", to: "a", attributes: attributes, storageClass: "STANDARD_IA"))
+    try bucket.copy(CopyRequest(from: "a", to: "b", attributes: nil, storageClass: "STANDARD_IA"))
+    for request in http.requests[1...2] {
+      for (header, value) in headers { #expect(request.header(header.rawValue) == value) }
+    }
+    let classes = http.requests.map { request in
+      request.headers.filter { $0.name == "x-amz-storage-class" }.map(\.value)
+    }
+    #expect(classes == [[], ["GLACIER_IR"], ["STANDARD_IA"], ["STANDARD_IA"]])
+  }
+
+  @Test(arguments: [("aws-chunked", nil), ("aws-chunked,gzip", "gzip"), ("gzip, aws-chunked", "gzip"), ("br", "br")])
+  func theEncodingOfARequestIsNotThatOfTheObject(_ told: String, _ kept: String?) throws {
+    let http = ScriptedHTTP(
+      .ok(objectHeaders(length: 1, [HTTPHeader("Content-Encoding", told), HTTPHeader("Content-Language", "b\u{E5}")])))
+    #expect(try scriptedBucket(http).head("a").headers == (kept.map { [.contentEncoding: $0] } ?? [:]))
+  }
+
   @Test func manyAreDeletedWithAChecksumAndEscapedKeys() throws {
     let http = ScriptedHTTP { request, _ in
       request.method == .post ? .ok([], "<DeleteResult/>") : ScriptedHTTP.Answer(status: 204)

@@ -207,6 +207,39 @@ import Testing
     #expect(error?.message == "expired")
     #expect(http.requests.map { $0.header("authorization")?.contains("KEY2") } == [false, true])
   }
+
+  // MARK: Many deletions in one request
+
+  private static func refused(_ keys: [String: String]) -> ScriptedHTTP.Answer {
+    let errors = keys.map { "<Error><Key>\($0.key)</Key><Code>\($0.value)</Code></Error>" }.joined()
+    return .ok([], "<DeleteResult>\(errors)</DeleteResult>")
+  }
+
+  @Test func keysThatAServerHasNoTimeForAreDeletedWithTheNextRequest() throws {
+    let http = ScriptedHTTP(
+      Self.refused(["b": "SlowDown", "c": "InternalError", "d": "AccessDenied"]), Self.refused(["c": "InternalError"]),
+      Self.refused([:]))
+    let failed = try scriptedBucket(http).deleteMany(["a", "b", "c", "d"])
+    #expect(failed.mapValues(\.code) == ["d": .accessDenied])
+    #expect(http.requests.count == 3)
+    #expect(http.requests[1].bodyText.contains("<Key>b</Key></Object><Object><Key>c</Key>"))
+    #expect(!http.requests[1].bodyText.contains("<Key>a</Key>") && !http.requests[1].bodyText.contains("<Key>d</Key>"))
+    #expect(!http.requests[2].bodyText.contains("<Key>b</Key>"))
+    #expect(http.requests[1].header("content-md5") != http.requests[0].header("content-md5"))
+  }
+
+  @Test func keysThatAreNeverDeletedAreToldInTheEnd() throws {
+    let http = ScriptedHTTP(Self.refused(["b": "SlowDown"]))
+    let failed = try scriptedBucket(http, retry: RetryPolicy(maximumAttempts: 3)).deleteMany(["a", "b"])
+    #expect(failed.mapValues(\.code) == ["b": .throttled])
+    #expect(http.requests.count == 3)
+    let broken = ScriptedHTTP(Self.refused(["b": "SlowDown"]), .failure(.connectionLost))
+    #expect(try scriptedBucket(broken).deleteMany(["a", "b"]).mapValues(\.code) == ["b": .throttled])
+    let unheard = ScriptedHTTP(.failure(.connectionLost))
+    let bucket = try scriptedBucket(unheard)
+    let error = failure { () throws(ObjectStoreError) in try bucket.deleteMany(["a"]) }
+    #expect(error?.code == .connectionFailed)
+  }
 }
 
 extension ObjectKey: ExpressibleByStringLiteral {

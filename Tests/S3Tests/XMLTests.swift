@@ -176,6 +176,7 @@ import Testing
       """
     let failed = try scriptedBucket(ScriptedHTTP(.ok([], body))).deleteMany(["a", "b", "c", "d"])
     #expect(failed.mapValues(\.code) == ["a": .accessDenied, "c": .serverError])
+    #expect(failed.values.allSatisfy { $0.bucket == "bucket" && $0.key != nil })
     let bucket = try scriptedBucket(ScriptedHTTP(.ok([], "<html/>")))
     #expect(failure { () throws(ObjectStoreError) in try bucket.deleteMany(["a"]) }?.code == .corruptResponse)
   }

@@ -270,7 +270,8 @@ import Testing
   @Test(arguments: [0, 12 << 20, (12 << 20) + 1, 15 << 20]) func everySizeArrives(size: Int) throws {
     let bench = try Workbench()
     let content = bytes(size, seed: 2)
-    let attributes = ObjectAttributes(contentType: "text/plain", userMetadata: ["mode": "1"])
+    let attributes = ObjectAttributes(
+      contentType: "text/plain", headers: [.contentEncoding: "gzip"], userMetadata: ["mode": "1"])
     let put = try bench.memory.put(PutRequest(bench.key, body: .bytes(content), attributes: attributes))
     let destination = ObjectKey("copy")
     _ = try copy(bench, CopyRequest(from: bench.key, to: destination, sourceMatch: put.etag), size)
@@ -278,10 +279,15 @@ import Testing
     #expect(bench.store.count(.copyPart) == (size > 12 << 20 ? (size + (5 << 20) - 1) / (5 << 20) : 0))
     let metadata = try bench.memory.head(destination)
     #expect(metadata.contentType == "text/plain" && metadata.userMetadata == ["mode": "1"])
+    #expect(metadata.headers == [.contentEncoding: "gzip"])
     let given = ObjectAttributes(userMetadata: ["mode": "2"])
     _ = try copy(
-      bench, CopyRequest(from: bench.key, to: bench.key, sourceMatch: put.etag, attributes: given), size)
+      bench,
+      CopyRequest(
+        from: bench.key, to: bench.key, sourceMatch: put.etag, attributes: given, storageClass: "STANDARD_IA"),
+      size)
     #expect(try bench.memory.head(bench.key).userMetadata == ["mode": "2"])
+    #expect(try bench.memory.head(bench.key).storageClass == "STANDARD_IA")
     #expect(bench.memory.uploadCount == 0)
   }
 
@@ -329,7 +335,8 @@ import Testing
       #expect(
         storeCode {
           _ = try ServerSideCopy.copy(
-            from: request.source, to: request.destination, size: size, etag: nil, attributes: nil, in: bench.store)
+            from: request.source, to: request.destination, size: size, etag: nil, attributes: nil, storageClass: nil,
+            in: bench.store)
         } == .invalidSize)
     }
     #expect(bench.store.operations.isEmpty)

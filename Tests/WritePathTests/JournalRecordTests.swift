@@ -53,6 +53,7 @@ private let strangeTexts = [
   @Test(arguments: strangeTexts) func roundTrip(text: String) {
     let record = record(text) {
       $0.target.attributes.contentType = text
+      $0.target.attributes.headers = [.contentDisposition: text, .expires: "y"]
       $0.target.attributes.userMetadata = [text: text, "x": "y"]
       $0.condition = .ifMatch(ETag(text))
       $0.boot = text
@@ -103,6 +104,8 @@ private let strangeTexts = [
     #expect(forged(good + ["meta=a"]) == nil)
     #expect(forged(good + ["meta=a:1", "meta=a:2"]) == nil)
     #expect(forged(good + ["type=%4"]) == nil)
+    #expect(forged(good + ["cache-control=no-store"])?.target.attributes.headers == [.cacheControl: "no-store"])
+    for damage in [["cache-control=%4"], ["expires=a", "expires=b"]] { #expect(forged(good + damage) == nil) }
     for numbers in ["", "1,", "x", "1,,2"] { #expect(forged(good + ["supersedes=\(numbers)"]) == nil) }
     for index in good.indices {
       var lines = good
