@@ -62,7 +62,7 @@ extension Filesystem {
     uploads.add(after: 0) { [self] in if sendInOrder(group) != nil { sendLater(group) } }
   }
 
-  /// Sends what earlier mounts left, several keys at once; blocks.
+  /// Sends what earlier mounts left, several keys at once; blocks. Not for who holds a claim.
   /// - Parameter ended: called for each key, with the error for one of which not everything could be sent.
   /// - Returns: the errors.
   func sendNow(

@@ -10,7 +10,7 @@ extension Filesystem {
     _ view: NodeView, replacing replaced: NodeView?, _ move: Move, _ context: CallContext
   ) throws(Errno) {
     let dirty = tree.descendants(of: view.id).filter { $0.content?.isDirty ?? false }
-    let failed = forEach(dirty) { [self] file throws(Errno) in
+    let failed = forEach(dirty, on: workers.claimed) { [self] file throws(Errno) in
       guard let content = file.content, let path = file.path else { return }
       try commitClaimed(file.id, content, to: path, context.cancellation)
     }

@@ -111,7 +111,7 @@ extension Filesystem {
   /// Brings files into the bucket, several at once.
   /// - Returns: the errors, with the files they are about.
   func uploadAll(_ files: [NodeView]) -> [(file: NodeView, error: Errno)] {
-    forEach(files) { [self] view throws(Errno) in
+    forEach(files, on: workers.flushes) { [self] view throws(Errno) in
       guard let content = view.content else { return }
       try commit(view.id, content)
       // Nobody has it open perhaps.
@@ -120,12 +120,14 @@ extension Filesystem {
   }
 
   /// Does something that takes an upload for several files at once.
+  /// - Parameter workers: do it; `flushes` only for who holds no claim.
   func forEach(
-    _ files: [NodeView], _ body: @escaping @Sendable (NodeView) throws(Errno) -> Void
+    _ files: [NodeView], on workers: WorkerShare,
+    _ body: @escaping @Sendable (NodeView) throws(Errno) -> Void
   ) -> [(file: NodeView, error: Errno)] {
     guard !files.isEmpty else { return [] }
     let results: [Result<Void, Errno>] = fanOut(over: files, limit: files.count) { view, done in
-      workers.flushes.submit { done(Result { () throws(Errno) in try body(view) }) }
+      workers.submit { done(Result { () throws(Errno) in try body(view) }) }
     }
     return zip(files, results).compactMap { file, result in
       guard case .failure(let error) = result else { return nil }
