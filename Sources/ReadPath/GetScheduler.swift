@@ -77,19 +77,19 @@ final class GetTurns: Sendable {
     var turn = 0
     /// GETs under way, by queue.
     var running: SharedPlaces<Int>
-    var runningAhead = 0
+    /// Those of them that are guesses: of these, too, a queue whose GETs do not end must leave some to the others.
+    var runningAhead: SharedPlaces<Int>
     /// Whether some thread is starting GETs. A store may report before `get` returns; that must not recurse.
     var isStarting = false
   }
 
-  private let aheadLimit: Int
   private let state: Mutex<State>
 
   /// - Parameter isShared: whether there may be several queues; one alone may have all.
   init(limit: Int, isShared: Bool) {
     let running = SharedPlaces<Int>(limit, isShared: isShared)
-    aheadLimit = max(1, running.limit - running.limit / 4)
-    state = Mutex(State(running: running))
+    let ahead = SharedPlaces<Int>(running.limit - running.limit / 4, isShared: isShared)
+    state = Mutex(State(running: running, runningAhead: ahead))
   }
 
   func addQueue() -> Int {
@@ -110,7 +110,7 @@ final class GetTurns: Sendable {
       get.start { [self] in
         state.withLock { state in
           state.running.giveBack(queue)
-          if priority == .ahead { state.runningAhead -= 1 }
+          if priority == .ahead { state.runningAhead.giveBack(queue) }
         }
         startWaiting()
       }
@@ -124,11 +124,8 @@ final class GetTurns: Sendable {
         guard !state.isStarting else { return nil }
         state.isStarting = true
       }
-      if let (queue, get) = state.take(\.demand) { return (queue, get, .demand) }
-      if state.runningAhead < aheadLimit, let (queue, get) = state.take(\.ahead) {
-        state.runningAhead += 1
-        return (queue, get, .ahead)
-      }
+      if let (queue, get) = state.take(.demand) { return (queue, get, .demand) }
+      if let (queue, get) = state.take(.ahead) { return (queue, get, .ahead) }
       state.isStarting = false
       return nil
     }
@@ -137,19 +134,21 @@ final class GetTurns: Sendable {
 
 extension GetTurns.State {
   /// The first GET of the queue whose turn it is.
-  fileprivate mutating func take(
-    _ kind: WritableKeyPath<GetTurns.Queue, [any ScheduledGet]>
-  ) -> (queue: Int, get: any ScheduledGet)? {
-    guard running.hasRoom() else { return nil }
+  fileprivate mutating func take(_ priority: GetScheduler.Priority) -> (queue: Int, get: any ScheduledGet)? {
+    let isAhead = priority == .ahead
+    let kind = isAhead ? \GetTurns.Queue.ahead : \GetTurns.Queue.demand
+    guard running.hasRoom(), !isAhead || runningAhead.hasRoom() else { return nil }
     var next: Int?
     for step in queues.indices {
       let queue = (turn + step) % queues.count
       guard !queues[queue][keyPath: kind].isEmpty, running.allows(queue) else { continue }
+      guard !isAhead || runningAhead.allows(queue) else { continue }
       if running[queue] < next.map({ running[$0] }) ?? .max { next = queue }
     }
     guard let next else { return nil }
     turn = next + 1
     running.take(next)
+    if isAhead { runningAhead.take(next) }
     return (next, queues[next][keyPath: kind].removeFirst())
   }
 }

@@ -83,6 +83,19 @@ import Testing
     #expect(log.started.count == 56)
   }
 
+  @Test func guessesThatNeverEndLeaveOthersSomeOfTheirs() {
+    let log = Log()
+    let turns = GetTurns(limit: 16, isShared: true)
+    let (silent, other) = (GetScheduler(turns), GetScheduler(turns))
+    for number in 0..<20 { silent.submit(Job("silent \(number)", log), .ahead) }
+    // Three quarters of the twelve that are for guesses.
+    #expect(log.started.count == 9)
+    for number in 0..<20 { silent.submit(Job("silent wanted \(number)", log), .demand) }
+    #expect(log.started.count == 12)
+    for number in 0..<50 { other.submit(Job("other \(number)", log, endsAtOnce: true), .ahead) }
+    #expect(log.started.count == 62)
+  }
+
   @Test func whoHasTheFewestUnderWayGoesFirst() {
     let log = Log()
     let turns = GetTurns(limit: 8, isShared: true)
