@@ -1,33 +1,13 @@
 import Synchronization
 
 /// A number of bytes that many share, by blocking: who asks first gets first, but nobody more than its share
-/// (`SharedPlaces`). Thread-safe.
+/// (`ByteQueue`). Thread-safe.
 ///
 /// Not to be asked for more by somebody who already holds some: two of them could wait for each other.
 public final class ByteBudget: Sendable {
   private struct State {
-    var bytes: SharedPlaces<Int>
+    var queue: ByteQueue<Semaphore>
     var members = 1
-    var queue: [(member: Int, bytes: Int, wake: Semaphore)] = []
-
-    /// Takes those out of the queue whose turn it is.
-    mutating func admit() -> [Semaphore] {
-      var awake: [Semaphore] = []
-      var index = 0
-      while index < queue.count {
-        let next = queue[index]
-        guard bytes.allows(next.member, next.bytes) else {
-          index += 1
-          continue
-        }
-        // Nobody who wants less overtakes.
-        guard bytes.hasRoom(for: next.bytes) else { break }
-        bytes.take(next.member, next.bytes)
-        awake.append(next.wake)
-        queue.remove(at: index)
-      }
-      return awake
-    }
   }
 
   private final class Core: Sendable {
@@ -44,8 +24,8 @@ public final class ByteBudget: Sendable {
   /// A budget of `total` bytes.
   /// - Parameter isShared: whether others get shares of it.
   public convenience init(total: UInt64, isShared: Bool = false) {
-    let bytes = SharedPlaces<Int>(Int(clamping: total), isShared: isShared)
-    self.init(Core(State(bytes: bytes)), total, member: 0)
+    let queue = ByteQueue<Semaphore>(total: Int(clamping: total), isShared: isShared)
+    self.init(Core(State(queue: queue)), total, member: 0)
   }
 
   private init(_ core: Core, _ total: UInt64, member: Int) {
@@ -64,33 +44,22 @@ public final class ByteBudget: Sendable {
   }
 
   /// How many bytes are held, by all.
-  public var used: UInt64 { core.state.withLock { UInt64($0.bytes.taken) } }
+  public var used: UInt64 { core.state.withLock { UInt64($0.queue.used) } }
 
   /// Runs `body` while it holds `bytes`, at most the whole budget.
   public func holding<Value, Failure: Error>(
     _ bytes: UInt64, _ body: () throws(Failure) -> Value
   ) throws(Failure) -> Value {
     let bytes = Int(clamping: min(bytes, total))
-    take(bytes)
-    defer { give(bytes) }
+    let wake = Semaphore()
+    change { $0.ask(member, bytes, wake) }
+    wake.wait()
+    defer { change { $0.giveBack(member, bytes) } }
     return try body()
   }
 
-  private func take(_ bytes: Int) {
-    let wake = Semaphore()
-    let awake = core.state.withLock { state in
-      state.queue.append((member, bytes, wake))
-      return state.admit()
-    }
-    for semaphore in awake { semaphore.signal() }
-    wake.wait()
-  }
-
-  private func give(_ bytes: Int) {
-    let awake = core.state.withLock { state in
-      state.bytes.giveBack(member, bytes)
-      return state.admit()
-    }
+  private func change(_ body: (inout ByteQueue<Semaphore>) -> [Semaphore]) {
+    let awake = core.state.withLock { body(&$0.queue) }
     for semaphore in awake { semaphore.signal() }
   }
 }

@@ -20,6 +20,9 @@ public struct SharedPlaces<Member: Hashable & Sendable>: Sendable {
   /// How many a member holds.
   public subscript(member: Member) -> Int { held[member] ?? 0 }
 
+  /// Who holds most; nil when nobody holds anything.
+  public var greatestHolder: Member? { held.max { $0.value < $1.value }?.key }
+
   /// Whether that many are free.
   public func hasRoom(for count: Int = 1) -> Bool { count <= limit - taken }
 
