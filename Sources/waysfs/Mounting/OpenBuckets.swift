@@ -16,7 +16,7 @@ final class OpenBuckets: Sendable {
     var left = LeftBuckets()
     /// Opens one of them; what cannot be opened was logged.
     var open: (@Sendable (String) -> Void)?
-    /// Each open when one of those who open them is through.
+    /// Each open when one of those who open buckets is through.
     var opening: [Gateway] = []
     /// Whether requests come in: who waits for a bucket to be opened keeps a thread that serves the others, too.
     var isServing = false
@@ -31,6 +31,9 @@ final class OpenBuckets: Sendable {
 
   /// Says whom the buckets tell of changes; before the first one is used.
   func attach(_ session: FuseSession) { self.session.withLock { $0 = session } }
+
+  /// Whether the end has begun: no bucket is opened any more.
+  var isEnding: Bool { state.withLock { $0.isEnding } }
 
   /// Those that are open now.
   var all: [BucketLayers] { state.withLock { $0.buckets } }
@@ -67,7 +70,7 @@ final class OpenBuckets: Sendable {
       let parallel = 64
       let pool = WorkerPool(name: "waysfs-unsent", limit: min(names.count, parallel))
       for name in names {
-        pool.submit { [self] in if !state.withLock({ $0.isEnding }) { open(name) } }
+        pool.submit { [self] in if !isEnding { open(name) } }
       }
       pool.shutdown()
       isThrough.open()
@@ -95,8 +98,23 @@ final class OpenBuckets: Sendable {
     for isThrough in opening { isThrough.waitUntilOpen() }
   }
 
+  /// Somebody opens a bucket, who may have stopped waiting for it: the end does, for what is under way.
+  /// - Returns: to be opened when he is through; nil when the end has begun.
+  private func beginOpening() -> Gateway? {
+    state.withLock { state in
+      guard !state.isEnding else { return nil }
+      let isThrough = Gateway()
+      state.opening.removeAll(where: \.isOpen)
+      state.opening.append(isThrough)
+      return isThrough
+    }
+  }
+
   /// Opens a bucket of an account, and sends what an earlier mount left of it.
+  /// - Throws: EIO when it cannot be opened, which was logged, or the mount is about to end.
   func open(_ name: String, _ kernel: any KernelCache) throws(Errno) -> BucketLayers {
+    guard let isThrough = beginOpening() else { throw .ioError }
+    defer { isThrough.open() }
     do throws(Failure) {
       let bucket = try BucketLayers(BucketReference(listed: name), shared)
       if let session = session.withLock({ $0 }) { bucket.attach(kernel, session) }
