@@ -1,7 +1,8 @@
 /// A limited number of places that several share: how many each of them holds, and who may take more. A value.
 ///
 /// What others may want nobody takes more of than three quarters of what they leave: who gives nothing back for long,
-/// because its server does not answer, keeps nobody else from the rest. One place each gets in any case.
+/// because its server does not answer, keeps nobody else from the rest. Who has none may take one in any case, if one is
+/// free: after a few who give nothing back (of 22 places four) none is.
 public struct SharedPlaces<Member: Hashable & Sendable>: Sendable {
   /// How many there are; at least 1.
   public let limit: Int
