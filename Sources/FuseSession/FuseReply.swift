@@ -50,7 +50,7 @@ struct FuseReply: ~Copyable, @unchecked Sendable {
   /// Whether the process asks that sees whether the mount answers.
   var isOwn: Bool {
     guard let request, let asker = connection.asker else { return false }
-    return waysfs_request_process(request) == asker.pid
+    return asker.isSender(pid: waysfs_request_process(request))
   }
 
   /// Answers with what `send` sends; returns whether that reached the caller.

@@ -137,12 +137,12 @@ public final class FuseSession: Sendable {
   }
 
   /// Has the kernel ask the session something that is answered from memory (statvfs(3), which leaves nothing in the page
-  /// cache), and blocks until the answer is there: for ever if nobody answers. Returns at once when there is nobody who
-  /// could ask, the mount is gone or hidden, or cannot be reached without asking the filesystem that its mount point is
-  /// on. For a thread of its own.
-  public func ask() {
-    guard let entry, (try? MountTable.current())?.top(at: entry.mountpoint)?.mountID == entry.mountID else { return }
-    connection.asker?.ask()
+  /// cache), and blocks until the answer is there: for ever if nobody answers. For a thread of its own.
+  /// - Returns: false, at once, where it cannot be asked; a mount that is gone or hidden needs not be.
+  public func ask() -> Bool {
+    let top = entry.flatMap { (try? MountTable.current())?.top(at: $0.mountpoint) }
+    guard let top, top.mountID == entry?.mountID else { return true }
+    return connection.asker.map { $0.ask() != .notAsked } ?? false
   }
 
   /// The mount while it is there.

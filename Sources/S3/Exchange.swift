@@ -61,6 +61,7 @@ final class Exchange<Value: Sendable>: Sendable {
     do throws(ObjectStoreError) { credentials = try core.credentials.credentials() } catch {
       return finish(.failure(error))
     }
+    let offset = core.serverOffset
     let request = operation.request()
     let refused = RefusedBody()
     let operation = operation
@@ -70,7 +71,7 @@ final class Exchange<Value: Sendable>: Sendable {
     }
     let meter = counters.map { AttemptMeter($0, core.time, request, isRepeated: isRepeated) }
     core.http.send(
-      core.builder.signed(request, credentials, at: core.serverTime), cancellation: cancellation,
+      core.builder.signed(request, credentials, at: core.serverTime(offset: offset)), cancellation: cancellation,
       destination: { head in
         let destination =
           (200..<300).contains(head.status) ? operation.destination(head) : refused.destination(head)
@@ -78,7 +79,7 @@ final class Exchange<Value: Sendable>: Sendable {
       },
       completion: { result in
         let outcome = Self.outcome(result, refused, operation)
-        let failure = self.failure(outcome)
+        let failure = self.failure(outcome, offset)
         meter?.ended(result, failure?.error.code)
         self.attemptEnded(outcome, failure, credentials)
       })
@@ -96,12 +97,16 @@ final class Exchange<Value: Sendable>: Sendable {
   }
 
   /// What was wrong with an attempt; nil when it was a success.
-  private func failure(_ outcome: Result<Outcome<Value>, HTTPError>) -> AttemptFailure? {
+  /// - Parameter offset: that of the clock by which it was dated. Since then other requests may have corrected it, and a
+  ///   body may have taken long to send.
+  private func failure(
+    _ outcome: Result<Outcome<Value>, HTTPError>, _ offset: Int64
+  ) -> AttemptFailure? {
     switch outcome {
     case .success(.value): nil
     case .success(.refused(let refusal)):
       AttemptFailure(
-        refusal, region: core.builder.region, forKey: operation.key != nil, now: core.serverTime,
+        refusal, region: core.builder.region, forKey: operation.key != nil, now: core.serverTime(offset: offset),
         alsoRetried: operation.alsoRetried)
     case .success(.incomplete(let error)): AttemptFailure(incomplete: error)
     case .success(.failed(let error)): AttemptFailure(final: error)

@@ -86,7 +86,7 @@ struct AttemptFailure: Sendable {
     remedy = .giveUp
   }
 
-  /// - Parameter now: the time at which the answer came. A body may have taken long to send.
+  /// - Parameter now: the time at which the answer came, by the clock that has dated the request.
   init(_ refusal: Refusal, region: String, forKey: Bool, now: Timestamp, alsoRetried: Set<String>) {
     error = refusal.error(asked: region, forKey: forKey)
     // A refusal is an answer, but a server that fails may do so after the work.

@@ -55,10 +55,13 @@ final class ClientCore: Sendable {
     budgets.withLock { $0[bucket ?? "", default: fullBudget].succeeded(lastCost: lastCost) }
   }
 
-  /// The time of day as the server sees it.
-  var serverTime: Timestamp {
+  /// Seconds to add to this machine's time of day to have the server's, as far as is known.
+  var serverOffset: Int64 { clockOffset.withLock { $0 } }
+
+  /// The time of day as the server sees it, if that is so many seconds ahead.
+  func serverTime(offset: Int64) -> Timestamp {
     let now = time.wall
-    return Timestamp(seconds: now.seconds + clockOffset.withLock { $0 }, nanoseconds: now.nanoseconds)
+    return Timestamp(seconds: now.seconds + offset, nanoseconds: now.nanoseconds)
   }
 
   func correctClock(serverTime: Timestamp) {

@@ -71,7 +71,8 @@ import Testing
       #expect(mount.ended.wait())
     }
     // The flush is certain; the release is sent in the background, and the kernel may drop it when it unmounts.
-    #expect(filesystem.counts.flushes == 1)
+    // (One more for each process that other tests have forked meanwhile: it has the file open for a moment.)
+    #expect(filesystem.counts.flushes >= 1)
   }
 
   @Test func stopEndsABusySession() throws {

@@ -20,7 +20,8 @@ import Testing
           OpenMode(reads: false, writes: true, truncates: true), OpenMode(reads: true, writes: false),
           OpenMode(reads: false, writes: true, appends: true), OpenMode(reads: true, writes: false),
         ])
-      #expect(filesystem.counts.flushes == 4)
+      // One more for each process that other tests have forked meanwhile: it has the files open for a moment.
+      #expect(filesystem.counts.flushes >= 4)
       #expect(eventually { filesystem.counts.releases == 4 })
     }
   }

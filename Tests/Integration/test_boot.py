@@ -15,6 +15,11 @@ SOMEBODY = 1000
 
 
 @pytest.fixture
+def autofs():
+    need_file_system("autofs")
+
+
+@pytest.fixture
 def machine(tmp_path):
     """A machine that has booted, with the package installed."""
     need_root("boot a machine in namespaces")
@@ -41,7 +46,9 @@ def write_fstab(machine, *lines):
 
 
 def failed_units(machine):
-    return machine.run("systemctl", "list-units", "--failed", "--plain", "--no-legend").stdout
+    """Those that are about waysfs; what else there is on this machine is not for these tests to judge."""
+    patterns = ["mnt-*", "waysfs@*"]
+    return machine.run("systemctl", "list-units", "--failed", "--plain", "--no-legend", *patterns).stdout
 
 
 def content(sandbox, bucket, key):
@@ -81,9 +88,8 @@ def test_a_line_of_fstab(machine, sandbox):
 
 
 @pytest.mark.time_limit(120)
-def test_mounted_on_demand(machine, sandbox):
+def test_mounted_on_demand(autofs, machine, sandbox):
     """By the first who looks, and no longer than somebody does."""
-    need_file_system("autofs")
     configure(machine, sandbox)
     options = "noauto,_netdev,x-systemd.automount,x-systemd.idle-timeout=2"
     write_fstab(machine, f"{sandbox.first} /mnt/first waysfs {options}")
@@ -106,7 +112,8 @@ def test_a_server_that_is_away_does_not_hold_up_the_boot(machine, sandbox, proxy
     middle.stop()
     machine.reboot()
     eventually(lambda: "mnt-first.mount" in failed_units(machine), "systemd says that it is not mounted")
-    assert f"mount.waysfs: cannot mount {sandbox.first} on /mnt/first" in machine.journal()
+    line = f"mount.waysfs: cannot mount {sandbox.first} on /mnt/first"
+    eventually(lambda: line in machine.journal(), "the journal says why")
     assert machine.show("multi-user.target", "ActiveState") == ["active"]
     configure(machine, sandbox)
     machine.run("mount", "/mnt/first")
@@ -180,7 +187,8 @@ def test_the_service(machine, sandbox, proxy):
     machine.run("kill", "-KILL", str(pid))
     hold.drop()
     eventually(
-        lambda: machine.show(unit, "NRestarts", "ActiveState") == ["1", "active"], "systemd starts it again", timeout=40
+        lambda: machine.show(unit, "ActiveState") == ["active"] and int(machine.show(unit, "NRestarts")[0]) >= 1,
+        "systemd starts it again",
     )
     eventually(lambda: is_stored(sandbox, sandbox.first, "file"), "what was closed is uploaded")
     assert content(sandbox, sandbox.first, "file") == whole

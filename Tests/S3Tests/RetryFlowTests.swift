@@ -116,6 +116,24 @@ import Testing
     #expect(http.delays.isEmpty)
   }
 
+  /// Those that were on their way are sent again as well, though their answers come when the clock is right.
+  @Test func requestsUnderWayWhileTheClockIsCorrectedGoAgain() throws {
+    let far = HTTPHeader("Date", "Fri, 24 May 2013 02:00:00 GMT")
+    let first = OneShot<Result<ObjectMetadata, ObjectStoreError>>()
+    let bucket = Mutex<S3Bucket?>(nil)
+    let http = ScriptedHTTP { request, number in
+      guard request.header("x-amz-date") != "20130524T020000Z" else { return .ok(objectHeaders(length: 1)) }
+      // While this one is answered, another one is refused and corrects the clock.
+      if number == 1 { bucket.withLock { $0 }?.head("other", nil) { first.fulfil($0) } }
+      return ScriptedHTTP.Answer(status: 403, headers: [far])
+    }
+    let made = try scriptedBucket(http)
+    bucket.withLock { $0 = made }
+    _ = try made.head("key")
+    _ = try first.wait().get()
+    #expect(http.requests.count == 4)
+  }
+
   @Test func aClockThatStaysWrongIsAnError() throws {
     let date = HTTPHeader("Date", "Fri, 24 May 2013 02:00:00 GMT")
     let http = ScriptedHTTP(.refusal(403, "RequestTimeTooSkewed", "", [date]))

@@ -58,7 +58,7 @@ private final class FakeEngine: MountEngine {
   }
 
   var load: EngineLoad { EngineLoad() }
-  func answerOnce() {}
+  func answerOnce() -> Bool { true }
   func uploadLeftOver() { note("left over") }
 
   func unmount(lazily: Bool) -> UnmountOutcome {

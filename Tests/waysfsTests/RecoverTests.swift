@@ -245,7 +245,7 @@ private func failure(_ work: () throws(Failure) -> Void) -> Failure? {
     var journalDirectory: String? { nil }
     var pending: PendingUploads? { nil }
     var load: EngineLoad { EngineLoad() }
-    func answerOnce() {}
+    func answerOnce() -> Bool { true }
     func finishUploads() -> UnfinishedUploads? { nil }
     func uploadLeftOver() { upload() }
     func unmount(lazily: Bool) -> UnmountOutcome { .done }

@@ -183,9 +183,10 @@ private final class ScriptedEngine: MountEngine {
 
   var pending: PendingUploads? { state.withLock { $0.pending } }
   var load: EngineLoad { state.withLock { $0.load } }
-  func answerOnce() {
+  func answerOnce() -> Bool {
     checks.add(1, ordering: .relaxed)
     answers.waitUntilOpen()
+    return true
   }
 
   func mount() throws(Failure) {}

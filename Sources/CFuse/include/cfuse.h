@@ -342,28 +342,29 @@ int waysfs_warm(int file, uint64_t offset, uint64_t length, uint64_t *cached);
 
 /* --- asker.c --------------------------------------------------------------------------------------------------- */
 
-/* A process that asks a mount something, and the ends of its pipes that are kept here. */
+/* A process that asks a mount something, and what questions go out by and answers come in by. */
 struct waysfs_asker {
   int32_t process;
-  int questions;
-  int answers;
+  int socket;
 };
 
 /*
  * Starts such a process for the mount at an absolute path. It has nothing else open, ignores the signals that end a
- * mount, and ends when the pipes are closed. Returns 0 or a negative errno.
+ * mount, and ends when the socket is closed. Returns 0 or a negative errno.
  */
 int waysfs_asker_start(struct waysfs_asker *asker, const char *path);
 
 /*
- * Has it call statvfs(3), which leaves nothing in the page cache, and waits until that has returned; false when the
- * process is gone. What the path leads through is asked nothing, since it might hang: where it would have to be (a mount
- * point on NFS, for one), this returns at once. Before Linux 5.12 it is asked all the same. One caller at a time.
+ * Has it call statvfs(3), which leaves nothing in the page cache, and waits until that has returned; as long as it takes
+ * with a negative number of milliseconds. What the path leads through is asked nothing, since it might hang: where it
+ * would have to be (a mount point on NFS, for one), this returns EAGAIN at once. (Before Linux 5.12 it is asked all the
+ * same.) Returns 0, the errno of the answer, -ETIMEDOUT, or -ESRCH when the process is gone. One caller at a time, and
+ * none after a time-out.
  */
-bool waysfs_asker_ask(const struct waysfs_asker *asker);
+int waysfs_asker_ask(const struct waysfs_asker *asker, int milliseconds);
 
-/* Ends it; when nobody asks. */
-void waysfs_asker_end(const struct waysfs_asker *asker);
+/* Ends it. `waits` says that it may still wait for an answer, which nobody can make it give up. */
+void waysfs_asker_end(const struct waysfs_asker *asker, bool waits);
 
 /* --- notify.c -------------------------------------------------------------------------------------------------- */
 

@@ -131,6 +131,8 @@ struct AWSProfileWriter {
     var old = stat()
     var new = stat()
     guard stat(path, &old) == 0, fstat(file, &new) == 0 else { return true }
-    return (old.st_uid == new.st_uid && old.st_gid == new.st_gid) || fchown(file, old.st_uid, old.st_gid) == 0
+    // The group matters to nobody: only the owner may read it.
+    _ = fchown(file, uid_t.max, old.st_gid)
+    return old.st_uid == new.st_uid || fchown(file, old.st_uid, gid_t.max) == 0
   }
 }

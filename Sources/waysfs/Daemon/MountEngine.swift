@@ -78,7 +78,8 @@ protocol MountEngine: Sendable {
   var load: EngineLoad { get }
   /// Goes the way of a request once, without asking the server and without leaving anything in a cache; blocks until the
   /// answer is there, and for ever when nobody answers. For a thread of its own.
-  func answerOnce()
+  /// - Returns: false when nothing could be asked.
+  func answerOnce() -> Bool
   /// Uploads what is pending, files that are open for writing included, and blocks until all of it has ended. May be
   /// called by several threads, and again when more has come.
   func finishUploads() -> UnfinishedUploads?

@@ -28,7 +28,7 @@ struct MountProcess {
     DeadMount.clear(at: plan.mountPoint, recordDirectories: plan.context.recordDirectories, log)
     try check()
     // Early, while this process is small. Without a watchdog it is asked only once.
-    var prober = AskingProcess(mountpoint: plan.mountPoint)
+    var prober: AskingProcess? = AskingProcess(mountpoint: plan.mountPoint)
     let asker = manager?.watchdog == nil ? nil : prober
     let directory = try RuntimeDirectory.prepare(uid: plan.context.uid, environment: plan.context.environment)
     var contents = RecordContents(pid: getpid(), source: plan.target.source, mountPoint: plan.mountPoint)
@@ -44,8 +44,8 @@ struct MountProcess {
           try Composition.connect(plan, asker, log, cancellation, progress)
         },
         probe: { plan throws(Failure) in
+          defer { prober = nil }
           try Self.probe(plan, prober)
-          prober = nil
         }, record: record, control: control,
         detach: { if readiness.isBackground { Detachment.complete() } })
     } catch {
@@ -142,6 +142,14 @@ struct MountProcess {
     guard try MountTable.read().top(at: plan.mountPoint)?.isWaysfs == true else {
       throw Failure("the mount did not appear on \(plan.mountPoint)")
     }
-    asker?.ask()
+    let seconds = plan.settings.mountTimeout
+    switch asker?.ask(within: seconds) {
+    case .failed(let error):
+      throw Failure("the mount does not answer: \(describe(errno: error.rawValue))", remedy: "Look into the log")
+    case .silent:
+      throw Failure(
+        "the mount has not answered for \(DurationText.text(seconds: seconds))", remedy: "Look into the log")
+    case .answered, .notAsked, nil: return
+    }
   }
 }

@@ -21,6 +21,7 @@ final class ServiceReporter: Sendable {
     var isStopping = false
     var isAlive = true
     var status = ""
+    var cannotAsk = false
 
     var isCheckOver: Bool { if case .answered = check { true } else { false } }
   }
@@ -133,8 +134,14 @@ final class ServiceReporter: Sendable {
   /// On a thread of its own, since it may never come back.
   private func check() {
     let thread = Thread.start(name: "waysfs-check") { [self] in
-      engine.answerOnce()
-      state.withLock { $0.check = .answered }
+      let isAsked = engine.answerOnce()
+      let isNew = state.withLock { state in
+        state.check = .answered
+        defer { state.cannotAsk = !isAsked }
+        return !isAsked && !state.cannotAsk
+      }
+      guard isNew else { return }
+      log.warning("the mount cannot be asked whether it answers; the watchdog would not notice if it did not")
     }
     // A machine without a thread left for this is in trouble, but the mount may be well.
     if thread == nil { state.withLock { $0.check = .answered } }

@@ -152,12 +152,12 @@ final class Mount: MountEngine {
     return EngineLoad(isSaturated: load.isSaturated, requests: load.requests)
   }
 
-  func answerOnce() {
+  func answerOnce() -> Bool {
     // Reads wait for the thread of the transport, and it for nobody.
     let turned = OneShot<Void>()
     shared.transport.schedule(after: 0) { turned.fulfil(()) }
     turned.wait()
-    session.ask()
+    return session.ask()
   }
 
   func uploadLeftOver() { buckets.uploadLeftOver() }

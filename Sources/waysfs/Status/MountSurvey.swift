@@ -163,7 +163,8 @@ struct MountSurvey {
         finding.state = .silent
         finding.problem = error.description
       }
-      // It may have ended meanwhile.
+      // It may have ended meanwhile, or be about to: its socket goes a moment before its record does.
+      if isAsked { for _ in 0..<20 where record.isHeld { sleepInterval(seconds: 0.05) } }
       if record.isHeld { return finding }
     }
     // In good order, unless its mount is still there.

@@ -35,10 +35,10 @@ exec cat
 BOOT = r"""
 set -e
 cd "$1"
-mount -t cgroup2 cgroup sys
-group=sys$(sed -n 's/^0:://p' /proc/self/cgroup)/waysfs-test-$$
-mkdir "$group"
-echo $$ >"$group/cgroup.procs"
+mount -t cgroup2 cgroup sys || { echo refused; exit 0; }
+group=$(sed -n 's/^0:://p' /proc/self/cgroup)/waysfs-test-$$
+mkdir "sys$group" || { echo refused; exit 0; }
+echo $$ >"sys$group/cgroup.procs" || { rmdir "sys$group"; echo refused; exit 0; }
 umount sys
 echo "$group"
 exec unshare --cgroup --pid --fork --kill-child --uts --ipc sh -ec '
@@ -88,13 +88,15 @@ class BootedMachine:
             ["unshare", "--mount", "--propagation", "private", "sh", "-c", DISK, "sh", self.directory],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
         self.boots, self.first, self.group = None, None, None
+        # What is said while it is made; systemd itself logs to its journal.
+        self.log = (self.directory / "log").open("w")
         if self.holder.stdout.readline() != "ready\n":
             self.holder.kill()
-            self.holder.communicate()
-            raise AssertionError("the machine's disk cannot be made")
+            raise AssertionError(f"the machine's disk cannot be made: {self.holder.communicate()[1]}")
 
     def boot(self):
         """Starts it, and returns when everything is started that it starts by itself. The test is skipped where nobody
@@ -104,12 +106,18 @@ class BootedMachine:
             [*inside, "sh", "-c", BOOT, "sh", self.directory / "root", autofs_number()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self.log,
             text=True,
         )
-        self.group = self.boots.stdout.readline().strip().removeprefix("sys/")
-        if not self.group:
-            pytest.skip("systemd does not run here: it gets no control group of its own")
+        group = self.boots.stdout.readline().strip()
+        if not group.endswith(f"/waysfs-test-{self.boots.pid}"):
+            self.boots.wait(60)
+            self.boots.stdout.close()
+            self.boots = None
+            if group == "refused":
+                pytest.skip("systemd does not run here: it gets no control group of its own")
+            raise AssertionError(f"the machine does not boot: {(self.directory / 'log').read_text()}")
+        self.group = group
         self.first = eventually(self._first_process, "systemd is the first process")
         eventually(lambda: self.path("/run/systemd/private").exists(), "systemd listens")
         self.run("systemctl", "is-system-running", "--wait", check=False)
@@ -145,12 +153,12 @@ class BootedMachine:
 
     def _forget(self):
         self.boots.stdout.close()
-        self.boots, self.first = None, None
+        group, self.boots, self.first, self.group = self.group, None, None, None
         groups = self.directory / "groups"
         groups.mkdir()
         run("mount", "-t", "cgroup2", "cgroup", groups)
         try:
-            for directory, _, _ in os.walk(groups / self.group.lstrip("/"), topdown=False):
+            for directory, _, _ in os.walk(groups / group.lstrip("/"), topdown=False):
                 eventually(lambda: removed(directory), f"nothing is left in {directory}")
         finally:
             run("umount", groups)
@@ -198,8 +206,8 @@ class BootedMachine:
         if self.boots is not None:
             os.kill(self.first or self.boots.pid, signal.SIGKILL)
             self.wait()
-        self.holder.stdin.close()
-        self.holder.stdout.close()
+        for file in [self.holder.stdin, self.holder.stdout, self.holder.stderr, self.log]:
+            file.close()
         self.holder.wait(30)
         shutil.rmtree(self.directory)
 

@@ -1,6 +1,7 @@
 """TLS before a server that speaks plain HTTP, with a certificate that no system trusts."""
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -39,19 +40,21 @@ class TLSFront:
         with contextlib.suppress(OSError), connection:
             with self.context.wrap_socket(connection, server_side=True) as client:
                 with socket.create_connection((self.target.hostname, self.target.port)) as server:
-                    back = threading.Thread(target=_copy, args=(server, client), daemon=True)
-                    back.start()
-                    _copy(client, server)
-                    back.join()
+                    _relay(client, server)
 
     def stop(self):
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 
 
-def _copy(source, target):
-    with contextlib.suppress(OSError):
-        while piece := source.recv(65_536):
-            target.sendall(piece)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_RDWR)
+def _relay(client, server):
+    """Both ways, on one thread: a connection with TLS is not for two."""
+    while True:
+        # What is decrypted already is not in the socket any more.
+        readable = [client] if client.pending() else select.select([client, server], [], [])[0]
+        for source, target in [(client, server), (server, client)]:
+            if source in readable:
+                piece = source.recv(65_536)
+                if not piece:
+                    return
+                target.sendall(piece)

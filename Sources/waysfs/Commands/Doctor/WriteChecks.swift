@@ -13,10 +13,16 @@ struct WriteChecks<Store: ObjectStore> {
     let key = ObjectKey("\(prefix).waysfs-probe-\(String(random(), radix: 16))")
     let copy = ObjectKey("\(key.string)-copy")
     let bytes = Array("written by waysfs doctor; may be deleted".utf8)
-    defer { report(removal([key, copy])) }
     let tag: ETag
     do throws(ObjectStoreError) {
       tag = try store.put(PutRequest(key, body: .bytes(bytes), condition: .ifAbsent)).etag
+    } catch {
+      // A server may do it all the same, and answer with an error.
+      try? store.delete(key)
+      return report(Finding("writing", Failure(error, settings: settings)))
+    }
+    defer { report(removal([key, copy])) }
+    do throws(ObjectStoreError) {
       guard try store.get(GetRequest(key)).bytes == bytes else {
         return report(
           Finding(.error, "writing", "what was written does not come back", remedy: "Do not use this server"))
@@ -32,17 +38,20 @@ struct WriteChecks<Store: ObjectStore> {
 
   /// Of the scratch objects: without it files can be neither removed nor renamed.
   private func removal(_ keys: [ObjectKey]) -> Finding {
+    var left: [String] = []
+    var reason = ""
     for key in keys {
       do throws(ObjectStoreError) {
         try store.delete(key)
       } catch {
-        let failure = Failure(error, settings: settings)
-        return Finding(
-          .error, "deleting", "\(key) stays there: \(failure.reason)",
-          remedy: "Remove it by hand, and give the key pair the right to delete")
+        left.append(key.string)
+        reason = Failure(error, settings: settings).reason
       }
     }
-    return Finding(.ok, "deleting", "what was written is removed again")
+    guard !left.isEmpty else { return Finding(.ok, "deleting", "what was written is removed again") }
+    return Finding(
+      .error, "deleting", "what was written may still be there (\(left.joined(separator: ", "))): \(reason)",
+      remedy: "Remove it by hand, and give the key pair the right to delete")
   }
 
   private func conditions(_ key: ObjectKey, _ bytes: [UInt8]) -> Finding {
