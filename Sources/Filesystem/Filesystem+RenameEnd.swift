@@ -81,16 +81,21 @@ extension Filesystem {
   /// Takes away what a rename that failed has made, with claims on both names: the same command must find things as they
   /// were. What somebody else has stored there stays.
   /// - Parameter there: the marker of the empty directory that was to be replaced.
-  func undo(_ move: Move, _ copies: [TreeCopy], _ there: ObjectMetadata?, _ cancellation: Cancellation?) {
+  func undo(_ move: Move, _ copies: TreeCopies, _ there: ObjectMetadata?, _ cancellation: Cancellation?) {
     let root = markerKey(move.destination)
-    let begun = Dictionary(copies.map { ($0.to, $0) }, uniquingKeysWith: { first, _ in first })
+    let begun = Dictionary(copies.entries.map { ($0.to, $0) }, uniquingKeysWith: { first, _ in first })
     do throws(ObjectStoreError) {
       let found = try everything(below: root, cancellation)
       let foreign = found.filter { $0.key != root && !(begun[$0.key]?.made($0) ?? false) }
       var made = Set(found.map(\.key)).subtracting(foreign.map(\.key))
-      if there != nil || !foreign.isEmpty { made.remove(root) }
+      if there != nil || !foreign.isEmpty || !copies.hasRoot { made.remove(root) }
       try deleteAll(Array(made), cancellation)
-      if let there {
+      if let first = foreign.first {
+        log.warning(
+          "a directory could not be renamed; what is below the new name and is not known to be a copy of it stays",
+          metadata: ["bucket": "\(store.bucket)", "key": "\(first.key)", "objects": "\(foreign.count)"])
+      }
+      if copies.hasRoot, let there {
         try putMarker(
           move.destination, PosixAttributes(there), isMarked: DirectoryMark.isSet(on: there),
           keeping: there.userMetadata, condition: .none, cancellation)

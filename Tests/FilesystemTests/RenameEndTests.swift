@@ -110,6 +110,43 @@ import Testing
     #expect(try bench.metadata("dst/")["theirs"] == "kept")
   }
 
+  @Test func theEmptyDirectoryStaysWhenItCannotBeLearntWhatItIs() throws {
+    let bench = try Bench()
+    try fill(bench)
+    try bench.put("dst/", "", metadata: ["mode": "\(0o040700)", "theirs": "kept"])
+    _ = try (bench.stat("src"), bench.stat("dst"))
+    bench.store.forgetOperations()
+    bench.store.setRule { $0.kind == .head && $0.key == ObjectKey("dst/") ? .fail(.cancelled) : nil }
+    #expect(failure { try bench.rename("src", to: "dst") } == .interrupted)
+    #expect(bench.store.operations.last?.kind == .head)
+    #expect(below("dst", bench) == [ObjectKey("dst/")])
+    #expect(try bench.metadata("dst/")["theirs"] == "kept")
+    #expect(bench.journal.takeUp(log: bench.filesystem.log).intents.isEmpty)
+  }
+
+  @Test func aDirectoryThatOthersMadeBeforeAnythingElseStays() throws {
+    let bench = try Bench()
+    try fill(bench)
+    _ = try (bench.stat("src"), bench.exists("dst"))
+    let memory = bench.memory
+    bench.store.setRule { operation in
+      guard operation.kind == .head, operation.key == ObjectKey("src/") else { return nil }
+      _ = try? memory.put(PutRequest(ObjectKey("dst/"), body: .bytes([])))
+      return .fail(.cancelled)
+    }
+    #expect(failure { try bench.rename("src", to: "dst") } == .interrupted)
+    #expect(below("dst", bench) == [ObjectKey("dst/")])
+    #expect(bench.store.count(.put) == 0)
+  }
+
+  @Test func aMarkerWithBytesIsNotReplaced() throws {
+    let bench = try Bench()
+    try fill(bench)
+    try bench.put("dst/", "notes")
+    #expect(failure { try bench.rename("src", to: "dst") } == .directoryNotEmpty)
+    #expect(bench.text("dst/") == "notes" && below("src/", bench).count == 7)
+  }
+
   @Test func whatOthersStoreUnderTheNewNameStays() throws {
     let bench = try Bench()
     try fill(bench)
