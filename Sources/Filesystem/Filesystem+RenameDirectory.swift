@@ -35,7 +35,7 @@ extension Filesystem {
     // Where that cannot be noted, the next mount finds out by itself what is copied.
     if let noted { try? update(noted, to: intent) }
     let copied = Dictionary(copies.entries.map { ($0.from.key, $0.from) }, uniquingKeysWith: { first, _ in first })
-    if let error = removeOld(move, copied, noted, late(context.cancellation, seconds: 30)) {
+    if let error = removeOld(OldNames(move, copied, noted), late(context.cancellation, seconds: 30)) {
       throw log.report("rename of a directory: some names stay in both places", error)
     }
   }

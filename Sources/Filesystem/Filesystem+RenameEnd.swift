@@ -7,44 +7,62 @@ import WritePath
 extension Filesystem {
   // MARK: After success
 
-  /// Removes the old names, with a claim on both; what the server does not remove now, later: everything has its new name
+  /// Removes the old names, with a claim on them; what the server does not remove now, later: everything has its new name
   /// already, and the journal knows what is left to do.
-  /// - Parameters:
-  ///   - copied: the objects of the old names, as they were when they were copied.
-  ///   - cancellation: nobody waits any more; what is left goes later, too.
+  /// - Parameter cancellation: nobody waits any more; what is left goes later, too.
   /// - Returns: an error that waiting does not mend.
-  func removeOld(
-    _ move: Move, _ copied: [ObjectKey: ListEntry], _ noted: JournalIntent?, attempt: Int = 1,
-    _ cancellation: Cancellation? = nil
-  ) -> ObjectStoreError? {
+  func removeOld(_ old: OldNames, _ cancellation: Cancellation?) -> ObjectStoreError? {
+    guard let error = tryRemoving(old, cancellation) else { return nil }
+    guard error.mayPass else { return error }
+    oldNames.add(old)
+    removeLater(old)
+    return nil
+  }
+
+  private func removeLater(_ old: OldNames) {
+    uploads.add(after: Self.delay(afterFailures: old.trouble?.failures ?? 1)) { [self] in
+      if !removeAgain(old) { removeLater(old) }
+    }
+  }
+
+  /// Another try.
+  /// - Returns: whether it was the last.
+  func removeAgain(_ old: OldNames) -> Bool {
+    locks.withClaims([.tree(old.move.source)]) {
+      guard oldNames.contains(old) else { return true }
+      if let error = tryRemoving(old, nil) {
+        guard !error.mayPass else { return false }
+        _ = log.report("removing the old names of a renamed directory", error)
+      }
+      oldNames.remove(old)
+      return true
+    }
+  }
+
+  private func tryRemoving(_ old: OldNames, _ cancellation: Cancellation?) -> ObjectStoreError? {
+    let move = old.move
+    let isLater = old.trouble != nil
     do throws(ObjectStoreError) {
       try keepDirectory(move.parent, cancellation)
-      let isGone = try removeCopied(
-        below: markerKey(move.source), copied, isLater: attempt > 1, cancellation)
+      let isGone = try removeCopied(below: markerKey(move.source), old.copied, isLater: isLater, cancellation)
       // Until now the bucket had something under the old name.
-      if !isGone || attempt > 1 { tree.distrust(move.name, in: move.parent) }
+      if !isGone || isLater { tree.distrust(move.name, in: move.parent) }
     } catch {
       tree.distrust(move.name, in: move.parent)
-      guard error.mayPass else {
-        noted.map(end)
+      if error.mayPass {
+        old.note(error, at: configuration.time.wall)
+        log.warning(
+          "a renamed directory still has objects under its old name; their removal is tried again",
+          metadata: [
+            "bucket": "\(store.bucket)", "from": "\(key(move.source))", "to": "\(key(move.destination))",
+            "cause": "\(error)",
+          ])
         return error
       }
-      let delay = Self.delay(afterFailures: attempt)
-      log.warning(
-        "a renamed directory still has objects under its old name; their removal is tried again",
-        metadata: [
-          "bucket": "\(store.bucket)", "from": "\(key(move.source))", "to": "\(key(move.destination))",
-          "seconds": "\(delay)", "cause": "\(error)",
-        ])
-      uploads.add(after: delay) { [self] in
-        locks.withClaims([.tree(move.source)]) {
-          guard let error = removeOld(move, copied, noted, attempt: attempt + 1) else { return }
-          _ = log.report("removing the old names of a renamed directory", error)
-        }
-      }
-      return nil
+      old.noted.map(end)
+      return error
     }
-    noted.map(end)
+    old.noted.map(end)
     return nil
   }
 

@@ -233,6 +233,27 @@ import Testing
     #expect(bench.journal.takeUp(log: bench.filesystem.log).intents.isEmpty)
   }
 
+  @Test func oldNamesThatWaitForTheirRemovalArePending() throws {
+    let bench = try Bench()
+    try fill(bench)
+    bench.store.setRule { $0.kind == .deleteMany ? .fail(.throttled) : nil }
+    try bench.rename("src", to: "dst")
+    let pending = bench.filesystem.pending()
+    #expect(pending.paths == ["src"] && pending.failed == 1 && pending.bytes == 0)
+    #expect(bench.filesystem.unsentFiles().first?.trouble?.failures == 1)
+    #expect(bench.filesystem.drain() == ["src"])
+    #expect(bench.filesystem.unsentFiles().first?.trouble?.failures == 2)
+    bench.store.setRule { _ in nil }
+    #expect(bench.filesystem.drain() == [])
+    #expect(below("src", bench) == [])
+    #expect(bench.filesystem.pending().paths.isEmpty)
+    #expect(bench.journal.takeUp(log: bench.filesystem.log).intents.isEmpty)
+    // The try in the background has nothing left to do.
+    bench.store.forgetOperations()
+    bench.runUploads()
+    #expect(bench.store.operations.isEmpty)
+  }
+
   @Test func whatWasMadeUnderTheOldNameMeanwhileStays() throws {
     let bench = try Bench()
     try fill(bench)
