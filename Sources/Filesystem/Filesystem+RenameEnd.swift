@@ -44,7 +44,10 @@ extension Filesystem {
     let isLater = old.trouble != nil
     do throws(ObjectStoreError) {
       try keepDirectory(move.parent, cancellation)
-      let isGone = try removeCopied(below: markerKey(move.source), old.copied, isLater: isLater, cancellation)
+      // A file that a program is changing under its old name needs the object that it is a change of.
+      let local = isLater ? localKeys(under: move.name, in: move.parent) : []
+      let isGone = try removeCopied(
+        below: markerKey(move.source), old.copied, isLater: isLater, sparing: local, cancellation)
       // Until now the bucket had something under the old name.
       if !isGone || isLater { tree.distrust(move.name, in: move.parent) }
     } catch {
@@ -66,18 +69,26 @@ extension Filesystem {
     return nil
   }
 
+  /// The keys of files below a directory of which this machine has something that the bucket does not.
+  private func localKeys(under name: FileName, in parent: InodeID) -> Set<ObjectKey> {
+    guard let directory = tree.view(name, in: parent) else { return [] }
+    return Set(tree.descendants(of: directory.id).filter(\.isLocal).compactMap(\.path).map(key))
+  }
+
   /// Removes the objects of a directory that were copied to another name, as far as they are what was copied: what others
   /// have stored meanwhile came after the rename, and stays, with the directories that it is in.
   /// - Parameter isLater: the program has gone on meanwhile, and may have made directories of the old names. Else a marker
   ///   is what was copied also when its time is another: that of a real directory may change with what is in it.
+  /// - Parameter local: files, in the bucket or not yet, that stay with the directories that they are in.
   /// - Returns: whether nothing is left.
   func removeCopied(
-    below root: ObjectKey, _ copied: [ObjectKey: ListEntry], isLater: Bool = false, _ cancellation: Cancellation? = nil
+    below root: ObjectKey, _ copied: [ObjectKey: ListEntry], isLater: Bool = false,
+    sparing local: Set<ObjectKey> = [], _ cancellation: Cancellation? = nil
   ) throws(ObjectStoreError) -> Bool {
     var (gone, stays, markers): ([ObjectKey], [ObjectKey], [ObjectKey]) = ([], [], [])
     for entry in try everything(below: root, cancellation) {
       let isMarker = entry.key.isMarker
-      if let original = copied[entry.key], original.etag == entry.etag,
+      if !local.contains(entry.key), let original = copied[entry.key], original.etag == entry.etag,
         original.lastModified == entry.lastModified || (isMarker && !isLater)
       {
         if isMarker { markers.append(entry.key) } else { gone.append(entry.key) }
@@ -85,7 +96,8 @@ extension Filesystem {
         stays.append(entry.key)
       }
     }
-    let empty = markers.filter { marker in !stays.contains { $0.hasPrefix(marker.string) } }
+    let kept = stays + local
+    let empty = markers.filter { marker in !kept.contains { $0.hasPrefix(marker.string) } }
     try deleteAll(gone + empty, cancellation)
     guard let first = stays.first else { return true }
     log.warning(

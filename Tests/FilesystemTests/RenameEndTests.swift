@@ -270,6 +270,40 @@ import Testing
     #expect(try bench.names("src") == ["sub"])
   }
 
+  @Test func filesThatAreBeingWrittenKeepTheirOldDirectories() throws {
+    let bench = try Bench()
+    try fill(bench)
+    try bench.put("src/", "")
+    bench.store.setRule { $0.kind == .deleteMany ? .fail(.throttled) : nil }
+    try bench.rename("src", to: "dst")
+    bench.store.setRule { _ in nil }
+    let (new, old) = (try bench.create("src/sub/new"), try bench.open("src/1", writes: true))
+    try bench.write("new".utf8, to: new)
+    try bench.write("changed".utf8, to: old, at: 2)
+    bench.runUploads()
+    #expect(below("src", bench).map(\.string) == ["src/", "src/1", "src/sub/"])
+    try bench.close(new)
+    try bench.close(old)
+    #expect(bench.text("src/sub/new") == "new" && bench.text("src/1") == "x1changed" && bench.text("dst/1") == "x1")
+  }
+
+  @Test(arguments: [false, true]) func directoriesMadeUnderTheOldNameSinceAreNotRests(newIsGone: Bool) throws {
+    let (clock, directory) = (ManualClock(), try TemporaryDirectory())
+    let memory = InMemoryObjectStore(time: clock.timeSource)
+    do {
+      let bench = try Bench(over: memory, directory: directory)
+      try fill(bench)
+      bench.store.setRule { $0.kind == .deleteMany ? .fail(.connectionFailed) : nil }
+      try bench.rename("src", to: "dst")
+    }
+    clock.advance(seconds: 60)
+    let next = try Bench(over: memory, directory: directory)
+    for key in below("src/", next) + (newIsGone ? below("dst/", next) : []) { try memory.delete(key) }
+    for key in ["src/", "src/sub/"] { try next.put(key, "") }
+    next.filesystem.takeUpUnsent()
+    #expect(below("src", next).map(\.string) == ["src/", "src/sub/"])
+  }
+
   @Test func aSignalLeavesTheRemovalToTheBackground() throws {
     let bench = try Bench()
     try fill(bench)
