@@ -368,6 +368,24 @@ import Testing
     #expect(bench.journal.takeUp(log: bench.filesystem.log).intents.isEmpty)
   }
 
+  // MARK: Files that are being written
+
+  @Test func anInterruptedRenameDoesNotTakeHalfAFileForAWholeOne() throws {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    do {
+      let bench = try Bench(over: memory, directory: directory)
+      try fill(bench)
+      let handle = try bench.create("src/half")
+      try bench.write("half".utf8, to: handle)
+      bench.store.setRule { $0.kind == .put && $0.key == ObjectKey("src/half") ? .fail(.cancelled) : nil }
+      #expect(failure { try bench.rename("src", to: "dst") } == .interrupted)
+      #expect(bench.store.operations.last?.key == ObjectKey("src/half"))
+    }
+    let next = try Bench(over: memory, directory: directory)
+    next.filesystem.takeUpUnsent()
+    #expect(next.text("src/half") == nil)
+  }
+
   // MARK: The point of no return, and markers
 
   @Test func nobodyInterruptsARenameWhoseCopyIsMade() throws {
