@@ -48,7 +48,8 @@ public struct UploadTrouble: Hashable, Sendable {
   }
 }
 
-/// A file that the bucket does not have as it is.
+/// A file that the bucket does not have as it is, or, without a length, the old name of a renamed directory whose objects
+/// the bucket still has under it.
 public struct FileUpload: Hashable, Sendable {
   /// Below the mount's root.
   public var path: String
@@ -65,10 +66,11 @@ public struct FileUpload: Hashable, Sendable {
 }
 
 extension Filesystem {
-  /// The files that the bucket does not have as they are, those of earlier mounts included. Does not block for I/O.
+  /// The files that the bucket does not have as they are, those of earlier mounts included, and old names of directories
+  /// that wait for their removal. Does not block for I/O.
   public func unsentFiles() -> [FileUpload] {
     let files = tree.filesInUse(where: \.isDirty).compactMap { view in view.content.flatMap { upload(view, $0) } }
-    return files
+    return files + oldNames.all.map(unfinished)
       + leftBook.all.flatMap { group in
         let (files, trouble) = group.withState { ($0.files, $0.trouble) }
         return files.enumerated().map { position, left in
@@ -80,6 +82,11 @@ extension Filesystem {
             trouble: position == 0 ? trouble : nil)
         }
       }
+  }
+
+  private func unfinished(_ old: OldNames) -> FileUpload {
+    FileUpload(
+      path: old.move.source, state: .failed, size: 0, sent: 0, changed: old.trouble?.time, trouble: old.trouble)
   }
 
   /// Nil for a file that the bucket has as it is.

@@ -59,6 +59,8 @@ extension Filesystem {
       note(error, on: content)
       // A refused one has made nothing: what has the name is somebody else's.
       content.withState { $0.mayExist = true }
+      // Interrupted, and nothing is wrong: what a program is still writing, its close brings into the journal, whole.
+      if code == .cancelled, content.withState({ $0.opens > 0 }) { throw Errno(error) }
       throw keep(staged, plan.target, plan.condition, isRecorded: background != nil, error)
     }
     let (stored, posix, unkept) = finish(outcome, plan)

@@ -87,8 +87,8 @@ extension Filesystem {
 
   // MARK: At the end
 
-  /// How many files the bucket does not have as they are, those of earlier mounts included, and how many of their bytes
-  /// the server has not got yet.
+  /// How many files the bucket does not have as they are, as told by `unsentFiles`, and how many of their bytes the server
+  /// has not got yet.
   public func pending() -> PendingFiles {
     let uploads = unsentFiles()
     let failed = uploads.compactMap(\.trouble)
@@ -99,12 +99,14 @@ extension Filesystem {
   }
 
   /// Uploads everything that is not in the bucket yet; called when no more requests come.
-  /// - Returns: the paths of files that could not be sent, now or ever; their bytes are kept in the journal.
+  /// - Returns: the paths of files that could not be sent, now or ever, whose bytes are kept in the journal, and the old
+  ///   ones of renamed directories that are still in the bucket.
   public func drain() -> [String] {
     let files = tree.filesInUse(where: \.isDirty)
     let left = sendNow(left(below: "")).map { path($0.group.key) }
     let failed = uploadAll(files).map { $0.file.path ?? "(removed)" }
-    return left + failed + leftBook.givenUp.map(path)
+    let old = oldNames.all.filter { !removeAgain($0) }.map(\.move.source)
+    return left + failed + leftBook.givenUp.map(path) + old
   }
 
   /// Ends the uploads in the background, and removes the local bytes of what is in the bucket. The last call: nothing may

@@ -15,13 +15,13 @@ extension Filesystem {
       try commitClaimed(file.id, content, to: path, context.cancellation)
     }
     if let first = failed.first { throw first.error }
+    // Before anything is made: what cannot be learnt could not be put back.
+    let there = replaced == nil ? nil : try markerToReplace(move, context)
     var intent = RenameIntent(
       source: markerKey(move.source), destination: markerKey(move.destination), isDirectory: true)
     let noted = try note(intent)
-    var copies: [TreeCopy] = []
-    var there: ObjectMetadata?
+    var copies = TreeCopies()
     do throws(ObjectStoreError) {
-      if replaced != nil { there = try marker(move.destination, context.cancellation) }
       try copyTree(move, &copies, context.cancellation)
     } catch {
       // Should this process die meanwhile, the next mount does the whole rename.
@@ -29,36 +29,52 @@ extension Filesystem {
       noted.map(end)
       throw log.report("rename of a directory", error)
     }
-    adoptTree(view, copies)
+    adoptTree(view, copies.entries)
     settle(view, move, replaced)
     intent.phase = .deleting(nil)
     // Where that cannot be noted, the next mount finds out by itself what is copied.
     if let noted { try? update(noted, to: intent) }
-    let copied = Dictionary(copies.map { ($0.from.key, $0.from) }, uniquingKeysWith: { first, _ in first })
-    if let error = removeOld(move, copied, noted, late(context.cancellation, seconds: 30)) {
+    let copied = Dictionary(copies.entries.map { ($0.from.key, $0.from) }, uniquingKeysWith: { first, _ in first })
+    if let error = removeOld(OldNames(move, copied, noted), late(context.cancellation, seconds: 30)) {
       throw log.report("rename of a directory: some names stay in both places", error)
     }
+  }
+
+  /// The marker of the empty directory that has the new name; it is put back if the rename fails.
+  private func markerToReplace(_ move: Move, _ context: CallContext) throws(Errno) -> ObjectMetadata? {
+    let there: ObjectMetadata?
+    do throws(ObjectStoreError) {
+      there = try marker(move.destination, context.cancellation)
+    } catch {
+      throw log.report("rename of a directory", error)
+    }
+    // Bytes that somebody keeps in a marker could not be.
+    guard there?.size ?? 0 == 0 else { throw .directoryNotEmpty }
+    return there
   }
 
   /// Copies everything below a directory, page by page, several objects at once.
   /// - Parameter copies: gets all that was begun.
   private func copyTree(
-    _ move: Move, _ copies: inout [TreeCopy], _ cancellation: Cancellation?
+    _ move: Move, _ copies: inout TreeCopies, _ cancellation: Cancellation?
   ) throws(ObjectStoreError) {
     let source = markerKey(move.source)
     let destination = markerKey(move.destination)
     if move.newParent != move.parent { try ensureMarked(move.newParent, cancellation) }
     let late = late(cancellation, seconds: 10)
     // A directory that is only a prefix may be renamed too; its new name gets a marker in any case.
+    let original = try marker(move.source, cancellation)
+    copies.hasRoot = true
     let marker = try waitFor { (done: @escaping StoreCompletion<ETag>) in
-      copyMarker(source, to: destination, late, done)
+      remakeMarker(original, source, to: destination, late, done)
     }
     var token: String?
     repeat {
       let page = try store.list(
         ListRequest(prefix: source.string, delimited: false, continuation: token), cancellation)
       var failure: ObjectStoreError?
-      copies += page.entries.filter { $0.key == source }.map { TreeCopy(from: $0, to: destination, etag: marker) }
+      copies.entries += page.entries.filter { $0.key == source }
+        .map { TreeCopy(from: $0, to: destination, etag: marker) }
       for entries in Self.waves(page.entries.filter { $0.key != source }) where failure == nil {
         let results: [Result<ETag, ObjectStoreError>] = fanOut(
           over: entries, limit: configuration.parallelRequests
@@ -67,7 +83,7 @@ extension Filesystem {
           copy(entry, to: Self.moved(entry.key, source, destination), late, done)
         }
         for (entry, result) in zip(entries, results) {
-          copies.append(
+          copies.entries.append(
             TreeCopy(from: entry, to: Self.moved(entry.key, source, destination), etag: try? result.get()))
           if case .failure(let error) = result { failure = error }
         }
@@ -132,27 +148,33 @@ extension Filesystem {
     }
   }
 
-  /// A marker is made anew: some servers cannot copy a key that ends in a slash. One that has bytes is copied all the same:
-  /// a server that refuses that is better than one that loses them.
   func copyMarker(
     _ key: ObjectKey, to newKey: ObjectKey, _ cancellation: Cancellation?, _ done: @escaping StoreCompletion<ETag>
   ) {
     store.head(key, cancellation) { answer in
       switch answer {
       case .failure(let error) where error.code != .notFound: done(.failure(error))
-      case .failure, .success:
-        let metadata = try? answer.get()
-        let posix = metadata.map { PosixAttributes($0) } ?? PosixAttributes()
-        let attributes = posix.markerAttributes(
-          keeping: metadata?.userMetadata ?? [:], isMarked: metadata.map { DirectoryMark.isSet(on: $0) } ?? false)
-        if let metadata, metadata.size > 0 {
-          let request = CopyRequest(from: key, to: newKey, sourceMatch: metadata.etag, attributes: attributes)
-          return self.store.copy(request, cancellation) { done($0.map(\.etag)) }
-        }
-        let request = PutRequest(newKey, body: .bytes([]), attributes: attributes)
-        self.store.put(request, cancellation) { done($0.map(\.etag)) }
+      case .failure, .success: self.remakeMarker(try? answer.get(), key, to: newKey, cancellation, done)
       }
     }
+  }
+
+  /// A marker is made anew: some servers cannot copy a key that ends in a slash. One that has bytes is copied all the same:
+  /// a server that refuses that is better than one that loses them.
+  /// - Parameter original: the marker with the old key; nil when there is none.
+  private func remakeMarker(
+    _ original: ObjectMetadata?, _ key: ObjectKey, to newKey: ObjectKey, _ cancellation: Cancellation?,
+    _ done: @escaping StoreCompletion<ETag>
+  ) {
+    let posix = original.map { PosixAttributes($0) } ?? PosixAttributes()
+    let attributes = posix.markerAttributes(
+      keeping: original?.userMetadata ?? [:], isMarked: original.map { DirectoryMark.isSet(on: $0) } ?? false)
+    if let original, original.size > 0 {
+      let request = CopyRequest(from: key, to: newKey, sourceMatch: original.etag, attributes: attributes)
+      return store.copy(request, cancellation) { done($0.map(\.etag)) }
+    }
+    let request = PutRequest(newKey, body: .bytes([]), attributes: attributes)
+    store.put(request, cancellation) { done($0.map(\.etag)) }
   }
 
   private func adoptTree(_ view: NodeView, _ copies: [TreeCopy]) {
@@ -166,6 +188,14 @@ extension Filesystem {
       adopt(version, file, copy.to, from: old)
     }
   }
+}
+
+/// What the rename of a directory has begun to make.
+struct TreeCopies: Sendable {
+  /// Whether the directory itself, its marker, may have its new name.
+  var hasRoot = false
+  /// The copies of what is below it, and of its marker.
+  var entries: [TreeCopy] = []
 }
 
 /// A copy that the rename of a directory has begun.

@@ -7,59 +7,88 @@ import WritePath
 extension Filesystem {
   // MARK: After success
 
-  /// Removes the old names, with a claim on both; what the server does not remove now, later: everything has its new name
+  /// Removes the old names, with a claim on them; what the server does not remove now, later: everything has its new name
   /// already, and the journal knows what is left to do.
-  /// - Parameters:
-  ///   - copied: the objects of the old names, as they were when they were copied.
-  ///   - cancellation: nobody waits any more; what is left goes later, too.
+  /// - Parameter cancellation: nobody waits any more; what is left goes later, too.
   /// - Returns: an error that waiting does not mend.
-  func removeOld(
-    _ move: Move, _ copied: [ObjectKey: ListEntry], _ noted: JournalIntent?, attempt: Int = 1,
-    _ cancellation: Cancellation? = nil
-  ) -> ObjectStoreError? {
+  func removeOld(_ old: OldNames, _ cancellation: Cancellation?) -> ObjectStoreError? {
+    guard let error = tryRemoving(old, cancellation) else { return nil }
+    guard error.mayPass else { return error }
+    oldNames.add(old)
+    removeLater(old)
+    return nil
+  }
+
+  private func removeLater(_ old: OldNames) {
+    uploads.add(after: Self.delay(afterFailures: old.trouble?.failures ?? 1)) { [self] in
+      if !removeAgain(old) { removeLater(old) }
+    }
+  }
+
+  /// Another try.
+  /// - Returns: whether it was the last.
+  func removeAgain(_ old: OldNames) -> Bool {
+    locks.withClaims([.tree(old.move.source)]) {
+      guard oldNames.contains(old) else { return true }
+      if let error = tryRemoving(old, nil) {
+        guard !error.mayPass else { return false }
+        _ = log.report("removing the old names of a renamed directory", error)
+      }
+      oldNames.remove(old)
+      return true
+    }
+  }
+
+  private func tryRemoving(_ old: OldNames, _ cancellation: Cancellation?) -> ObjectStoreError? {
+    let move = old.move
+    let isLater = old.trouble != nil
     do throws(ObjectStoreError) {
       try keepDirectory(move.parent, cancellation)
+      // A file that a program is changing under its old name needs the object that it is a change of.
+      let local = isLater ? localKeys(under: move.name, in: move.parent) : []
       let isGone = try removeCopied(
-        below: markerKey(move.source), copied, isLater: attempt > 1, cancellation)
+        below: markerKey(move.source), old.copied, isLater: isLater, sparing: local, cancellation)
       // Until now the bucket had something under the old name.
-      if !isGone || attempt > 1 { tree.distrust(move.name, in: move.parent) }
+      if !isGone || isLater { tree.distrust(move.name, in: move.parent) }
     } catch {
       tree.distrust(move.name, in: move.parent)
-      guard error.mayPass else {
-        noted.map(end)
+      if error.mayPass {
+        old.note(error, at: configuration.time.wall)
+        log.warning(
+          "a renamed directory still has objects under its old name; their removal is tried again",
+          metadata: [
+            "bucket": "\(store.bucket)", "from": "\(key(move.source))", "to": "\(key(move.destination))",
+            "cause": "\(error)",
+          ])
         return error
       }
-      let delay = Self.delay(afterFailures: attempt)
-      log.warning(
-        "a renamed directory still has objects under its old name; their removal is tried again",
-        metadata: [
-          "bucket": "\(store.bucket)", "from": "\(key(move.source))", "to": "\(key(move.destination))",
-          "seconds": "\(delay)", "cause": "\(error)",
-        ])
-      uploads.add(after: delay) { [self] in
-        locks.withClaims([.tree(move.source)]) {
-          guard let error = removeOld(move, copied, noted, attempt: attempt + 1) else { return }
-          _ = log.report("removing the old names of a renamed directory", error)
-        }
-      }
-      return nil
+      old.noted.map(end)
+      return error
     }
-    noted.map(end)
+    old.noted.map(end)
     return nil
+  }
+
+  /// The keys of files below a directory of which this machine has something that the bucket does not.
+  private func localKeys(under name: FileName, in parent: InodeID) -> Set<ObjectKey> {
+    guard let directory = tree.view(name, in: parent) else { return [] }
+    return Set(tree.descendants(of: directory.id).filter(\.isLocal).compactMap(\.path).map(key))
   }
 
   /// Removes the objects of a directory that were copied to another name, as far as they are what was copied: what others
   /// have stored meanwhile came after the rename, and stays, with the directories that it is in.
   /// - Parameter isLater: the program has gone on meanwhile, and may have made directories of the old names. Else a marker
   ///   is what was copied also when its time is another: that of a real directory may change with what is in it.
+  /// - Parameter local: files, in the bucket or not yet, that stay with the directories that they are in.
   /// - Returns: whether nothing is left.
   func removeCopied(
-    below root: ObjectKey, _ copied: [ObjectKey: ListEntry], isLater: Bool = false, _ cancellation: Cancellation? = nil
+    below root: ObjectKey, _ copied: [ObjectKey: ListEntry], isLater: Bool = false,
+    sparing local: Set<ObjectKey> = [], _ cancellation: Cancellation? = nil
   ) throws(ObjectStoreError) -> Bool {
     var (gone, stays, markers): ([ObjectKey], [ObjectKey], [ObjectKey]) = ([], [], [])
     for entry in try everything(below: root, cancellation) {
       let isMarker = entry.key.isMarker
-      if let original = copied[entry.key], original.etag == entry.etag,
+      if !local.contains(entry.key), let original = copied[entry.key], original.etag == entry.etag,
         original.lastModified == entry.lastModified || (isMarker && !isLater)
       {
         if isMarker { markers.append(entry.key) } else { gone.append(entry.key) }
@@ -67,7 +96,8 @@ extension Filesystem {
         stays.append(entry.key)
       }
     }
-    let empty = markers.filter { marker in !stays.contains { $0.hasPrefix(marker.string) } }
+    let kept = stays + local
+    let empty = markers.filter { marker in !kept.contains { $0.hasPrefix(marker.string) } }
     try deleteAll(gone + empty, cancellation)
     guard let first = stays.first else { return true }
     log.warning(
@@ -81,16 +111,21 @@ extension Filesystem {
   /// Takes away what a rename that failed has made, with claims on both names: the same command must find things as they
   /// were. What somebody else has stored there stays.
   /// - Parameter there: the marker of the empty directory that was to be replaced.
-  func undo(_ move: Move, _ copies: [TreeCopy], _ there: ObjectMetadata?, _ cancellation: Cancellation?) {
+  func undo(_ move: Move, _ copies: TreeCopies, _ there: ObjectMetadata?, _ cancellation: Cancellation?) {
     let root = markerKey(move.destination)
-    let begun = Dictionary(copies.map { ($0.to, $0) }, uniquingKeysWith: { first, _ in first })
+    let begun = Dictionary(copies.entries.map { ($0.to, $0) }, uniquingKeysWith: { first, _ in first })
     do throws(ObjectStoreError) {
       let found = try everything(below: root, cancellation)
       let foreign = found.filter { $0.key != root && !(begun[$0.key]?.made($0) ?? false) }
       var made = Set(found.map(\.key)).subtracting(foreign.map(\.key))
-      if there != nil || !foreign.isEmpty { made.remove(root) }
+      if there != nil || !foreign.isEmpty || !copies.hasRoot { made.remove(root) }
       try deleteAll(Array(made), cancellation)
-      if let there {
+      if let first = foreign.first {
+        log.warning(
+          "a directory could not be renamed; what is below the new name and is not known to be a copy of it stays",
+          metadata: ["bucket": "\(store.bucket)", "key": "\(first.key)", "objects": "\(foreign.count)"])
+      }
+      if copies.hasRoot, let there {
         try putMarker(
           move.destination, PosixAttributes(there), isMarked: DirectoryMark.isSet(on: there),
           keeping: there.userMetadata, condition: .none, cancellation)

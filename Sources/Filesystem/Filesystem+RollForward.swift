@@ -86,7 +86,7 @@ extension Filesystem {
       let key = intent.moved(entry.key)
       var isCopied = false
       if let copy = made[key] {
-        isCopied = entry.key.isMarker || intent.isCopied(entry, copy)
+        isCopied = intent.isCopied(entry, copy)
         if !isCopied { isCopied = try isCopy(key, of: entry.key, intent) }
       } else if intent.phase == .copying {
         if entry.key.isMarker {
@@ -97,10 +97,8 @@ extension Filesystem {
             storageClass: entry.storageClass, in: store)
         }
         isCopied = true
-      } else {
-        // Everything had its new name once: this is somebody's since, but for the directory itself.
-        isCopied = entry.key == intent.source
       }
+      // Without a copy though everything had its new name once, it is somebody's since.
       if isCopied { copied[entry.key] = entry }
     }
     return try removeCopied(below: intent.source, copied)
@@ -124,6 +122,8 @@ extension RenameIntent {
 
   /// Whether one below the destination is the copy of one below the source.
   fileprivate func isCopied(_ entry: ListEntry, _ copy: ListEntry) -> Bool {
+    // Markers are made anew, and the empty ones look alike.
+    if entry.key.isMarker { return phase == .copying || copy.lastModified >= entry.lastModified }
     guard copy.size == entry.size else { return false }
     // Once everything was copied, what is newer than its copy was stored since, whatever its bytes are.
     if copy.etag == entry.etag { return phase == .copying || copy.lastModified >= entry.lastModified }

@@ -26,6 +26,7 @@ public final class Filesystem: FileOperations {
   let staging: StagingContext
   let uploads: UploadQueue
   let leftBook = LeftBook()
+  let oldNames = OldNamesBook()
   /// Shared by who writes a name into the journal; alone, who changes which file has a name.
   let naming = AccessGate()
   let configuration: FilesystemConfiguration

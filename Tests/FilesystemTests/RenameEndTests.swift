@@ -110,6 +110,43 @@ import Testing
     #expect(try bench.metadata("dst/")["theirs"] == "kept")
   }
 
+  @Test func theEmptyDirectoryStaysWhenItCannotBeLearntWhatItIs() throws {
+    let bench = try Bench()
+    try fill(bench)
+    try bench.put("dst/", "", metadata: ["mode": "\(0o040700)", "theirs": "kept"])
+    _ = try (bench.stat("src"), bench.stat("dst"))
+    bench.store.forgetOperations()
+    bench.store.setRule { $0.kind == .head && $0.key == ObjectKey("dst/") ? .fail(.cancelled) : nil }
+    #expect(failure { try bench.rename("src", to: "dst") } == .interrupted)
+    #expect(bench.store.operations.last?.kind == .head)
+    #expect(below("dst", bench) == [ObjectKey("dst/")])
+    #expect(try bench.metadata("dst/")["theirs"] == "kept")
+    #expect(bench.journal.takeUp(log: bench.filesystem.log).intents.isEmpty)
+  }
+
+  @Test func aDirectoryThatOthersMadeBeforeAnythingElseStays() throws {
+    let bench = try Bench()
+    try fill(bench)
+    _ = try (bench.stat("src"), bench.exists("dst"))
+    let memory = bench.memory
+    bench.store.setRule { operation in
+      guard operation.kind == .head, operation.key == ObjectKey("src/") else { return nil }
+      _ = try? memory.put(PutRequest(ObjectKey("dst/"), body: .bytes([])))
+      return .fail(.cancelled)
+    }
+    #expect(failure { try bench.rename("src", to: "dst") } == .interrupted)
+    #expect(below("dst", bench) == [ObjectKey("dst/")])
+    #expect(bench.store.count(.put) == 0)
+  }
+
+  @Test func aMarkerWithBytesIsNotReplaced() throws {
+    let bench = try Bench()
+    try fill(bench)
+    try bench.put("dst/", "notes")
+    #expect(failure { try bench.rename("src", to: "dst") } == .directoryNotEmpty)
+    #expect(bench.text("dst/") == "notes" && below("src/", bench).count == 7)
+  }
+
   @Test func whatOthersStoreUnderTheNewNameStays() throws {
     let bench = try Bench()
     try fill(bench)
@@ -196,6 +233,27 @@ import Testing
     #expect(bench.journal.takeUp(log: bench.filesystem.log).intents.isEmpty)
   }
 
+  @Test func oldNamesThatWaitForTheirRemovalArePending() throws {
+    let bench = try Bench()
+    try fill(bench)
+    bench.store.setRule { $0.kind == .deleteMany ? .fail(.throttled) : nil }
+    try bench.rename("src", to: "dst")
+    let pending = bench.filesystem.pending()
+    #expect(pending.paths == ["src"] && pending.failed == 1 && pending.bytes == 0)
+    #expect(bench.filesystem.unsentFiles().first?.trouble?.failures == 1)
+    #expect(bench.filesystem.drain() == ["src"])
+    #expect(bench.filesystem.unsentFiles().first?.trouble?.failures == 2)
+    bench.store.setRule { _ in nil }
+    #expect(bench.filesystem.drain() == [])
+    #expect(below("src", bench) == [])
+    #expect(bench.filesystem.pending().paths.isEmpty)
+    #expect(bench.journal.takeUp(log: bench.filesystem.log).intents.isEmpty)
+    // The try in the background has nothing left to do.
+    bench.store.forgetOperations()
+    bench.runUploads()
+    #expect(bench.store.operations.isEmpty)
+  }
+
   @Test func whatWasMadeUnderTheOldNameMeanwhileStays() throws {
     let bench = try Bench()
     try fill(bench)
@@ -210,6 +268,41 @@ import Testing
     bench.runUploads()
     #expect(below("src", bench).map(\.string) == ["src/", "src/sub/"])
     #expect(try bench.names("src") == ["sub"])
+  }
+
+  @Test func filesThatAreBeingWrittenKeepTheirOldDirectories() throws {
+    let bench = try Bench()
+    try fill(bench)
+    try bench.put("src/", "")
+    bench.store.setRule { $0.kind == .deleteMany ? .fail(.throttled) : nil }
+    try bench.rename("src", to: "dst")
+    bench.store.setRule { _ in nil }
+    let (new, old) = (try bench.create("src/sub/new"), try bench.open("src/1", writes: true))
+    try bench.write("new".utf8, to: new)
+    try bench.write("changed".utf8, to: old, at: 2)
+    bench.runUploads()
+    #expect(below("src", bench).map(\.string) == ["src/", "src/1", "src/sub/"])
+    try bench.close(new)
+    try bench.close(old)
+    #expect(bench.text("src/sub/new") == "new" && bench.text("src/1") == "x1changed" && bench.text("dst/1") == "x1")
+  }
+
+  @Test(arguments: [false, true]) func directoriesMadeUnderTheOldNameSinceAreNotRests(newIsGone: Bool) throws {
+    let (clock, directory) = (ManualClock(), try TemporaryDirectory())
+    let memory = InMemoryObjectStore(time: clock.timeSource)
+    do {
+      let bench = try Bench(over: memory, directory: directory)
+      try fill(bench)
+      bench.store.setRule { $0.kind == .deleteMany ? .fail(.connectionFailed) : nil }
+      try bench.rename("src", to: "dst")
+    }
+    clock.advance(seconds: 60)
+    let next = try Bench(over: memory, directory: directory)
+    for key in below("src/", next) + (newIsGone ? below("dst/", next) : []) { try memory.delete(key) }
+    let made = newIsGone ? ["src/"] : ["src/", "src/sub/"]
+    for key in made { try next.put(key, "") }
+    next.filesystem.takeUpUnsent()
+    #expect(below("src", next).map(\.string) == made)
   }
 
   @Test func aSignalLeavesTheRemovalToTheBackground() throws {
@@ -274,6 +367,24 @@ import Testing
     bench.store.setRule { _ in nil }
     #expect(try bench.names("src") == bench.names("dst"))
     #expect(bench.journal.takeUp(log: bench.filesystem.log).intents.isEmpty)
+  }
+
+  // MARK: Files that are being written
+
+  @Test func anInterruptedRenameDoesNotTakeHalfAFileForAWholeOne() throws {
+    let (memory, directory) = (InMemoryObjectStore(), try TemporaryDirectory())
+    do {
+      let bench = try Bench(over: memory, directory: directory)
+      try fill(bench)
+      let handle = try bench.create("src/half")
+      try bench.write("half".utf8, to: handle)
+      bench.store.setRule { $0.kind == .put && $0.key == ObjectKey("src/half") ? .fail(.cancelled) : nil }
+      #expect(failure { try bench.rename("src", to: "dst") } == .interrupted)
+      #expect(bench.store.operations.last?.key == ObjectKey("src/half"))
+    }
+    let next = try Bench(over: memory, directory: directory)
+    next.filesystem.takeUpUnsent()
+    #expect(next.text("src/half") == nil)
   }
 
   // MARK: The point of no return, and markers
