@@ -97,6 +97,8 @@ extension Filesystem {
       }
     }
     let kept = stays + local
+    // A server that keeps real directories may have one there that no listing shows.
+    if kept.isEmpty, !markers.contains(root) { markers.append(root) }
     let empty = markers.filter { marker in !kept.contains { $0.hasPrefix(marker.string) } }
     try deleteAll(gone + empty, cancellation)
     guard let first = stays.first else { return true }
